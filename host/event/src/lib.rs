@@ -1,0 +1,23 @@
+//! The words that every other crate speaks: the source's clock, table schemas, row kinds, windows of
+//! transactions held as columns, the consumer's checkpoint, and the one frame codec that disk and wire share.
+//! No I/O, no clock, no randomness: whoever reads or writes bytes does it elsewhere.
+
+mod checkpoint;
+mod frame;
+pub mod limits;
+mod remedy;
+mod row;
+mod schema;
+mod scn;
+mod window;
+mod wire;
+
+pub use checkpoint::{Checkpoint, CheckpointError, Phase};
+pub use frame::{
+    Decoded, Frame, FrameError, FrameHeader, SchemaSet, decode, encode_schema, encode_shared, encode_window,
+};
+pub use remedy::Remedy;
+pub use row::RowKind;
+pub use schema::{ColumnSchema, SchemaId, Sensitivity, TableName, TableSchema};
+pub use scn::{Position, Scn, Span, Timeline};
+pub use window::{Change, Event, EventKind, Part, TableChanges, Transaction, Window, WindowError};

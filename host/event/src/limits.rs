@@ -1,0 +1,20 @@
+//! Numbers with a reason, and how they relate.
+
+/// One frame, whole. A window is cut long before; this bounds what a damaged length can make us allocate.
+pub const FRAME_BYTES_MAX: usize = 1 << 30;
+
+/// A window is cut at this many bytes of column data: large enough for vectorised work, small enough that
+/// several are in flight within the memory budget of a small machine.
+pub const WINDOW_BYTES_MAX: usize = 4 << 20;
+
+/// Columns of one table: MySQL allows 4096, Oracle 1000.
+pub const COLUMNS_MAX: usize = 4096;
+
+/// Tables in one window.
+pub const TABLES_MAX: usize = 1 << 16;
+
+/// Alignment of column buffers within a frame, so that arrays are read where they lie.
+pub const BODY_ALIGNMENT: usize = 64;
+
+const _: () = assert!(WINDOW_BYTES_MAX * 4 <= FRAME_BYTES_MAX);
+const _: () = assert!(BODY_ALIGNMENT.is_power_of_two());
