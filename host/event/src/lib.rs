@@ -5,6 +5,7 @@
 mod checkpoint;
 mod frame;
 pub mod limits;
+mod merge;
 mod remedy;
 mod row;
 mod schema;
@@ -16,6 +17,7 @@ pub use checkpoint::{Checkpoint, CheckpointError, Phase};
 pub use frame::{
     Decoded, Frame, FrameError, FrameHeader, SchemaSet, decode, encode_schema, encode_shared, encode_window,
 };
+pub use merge::{can_merge, merge};
 pub use remedy::Remedy;
 pub use row::RowKind;
 pub use schema::{ColumnSchema, SchemaId, Sensitivity, TableName, TableSchema};

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use support::{assert_same, every_type, example, rows, schema, transaction};
 use tidemill_event::{
-    Change, Decoded, Frame, FrameError, RowKind, SchemaSet, Scn, TableChanges, Window, decode, encode_schema,
-    encode_shared, encode_window,
+    Change, Decoded, Frame, FrameError, Part, RowKind, SchemaSet, Scn, Span, TableChanges, Window, decode,
+    encode_schema, encode_shared, encode_window, merge,
 };
 
 fn schemas_of(window: &Window) -> SchemaSet {
@@ -249,6 +249,45 @@ proptest! {
             let _ = decode(&frame, &schemas_of(&window));
         }
     }
+}
+
+#[test]
+fn merged_windows_say_what_they_said_one_after_the_other() {
+    let first = example();
+    let mut second = example();
+    second.span = Span { after: Scn(500), upto: Scn(900) };
+    for (i, transaction) in second.transactions.iter_mut().enumerate() {
+        transaction.scn = Scn(600 + i as u64);
+    }
+    second.tables.reverse();
+    second.tables[1].absent = vec![];
+    let both = [Arc::new(first), Arc::new(second)];
+    let merged = merge(&both).unwrap();
+    merged.validate().unwrap();
+    let said = |w: &Window| -> Vec<_> {
+        let change = |c: &Change| {
+            let (txn, table) = (&w.transactions[c.txn as usize], &w.tables[c.table as usize]);
+            let image = |row: Option<u32>| row.map(|r| table.rows.slice(r as usize, 1));
+            let absent = c.after.map(|row| table.is_absent(row as usize, 3));
+            let number = txn.change_number(c.ordinal);
+            (txn.scn, number, table.schema.name().clone(), image(c.before), image(c.after), absent)
+        };
+        w.changes_in_order().iter().map(change).collect()
+    };
+    let apart: Vec<_> = both.iter().flat_map(|w| said(w)).collect();
+    assert_eq!(said(&merged), apart);
+    assert_eq!((merged.span, merged.events.len()), (Span { after: Scn(100), upto: Scn(900) }, 8));
+}
+
+#[test]
+fn windows_that_are_not_neighbours_or_not_whole_are_not_merged() {
+    let apart = [Arc::new(example()), Arc::new(example())];
+    assert!(merge(&apart).is_none());
+    let mut fragment = example();
+    fragment.transactions.truncate(1);
+    fragment.transactions[0].part = Part::First;
+    assert!(merge(&[Arc::new(fragment)]).is_none());
+    assert!(merge(&[]).is_none());
 }
 
 #[test]
