@@ -8,8 +8,8 @@
 //! | 9 | 1 | kind: 1 window, 2 schema |
 //! | 10 | 2 | zero |
 //! | 12 | 4 | header length |
-//! | 16 | … | header (fields below), zero-padded to a multiple of 64 |
-//! | … | … | windows only: one Arrow IPC record batch a table, metadata then body, each padded to 64 |
+//! | 16 | … | header (fields below), zero-padded to a multiple of 16 |
+//! | … | … | windows only: one Arrow IPC record batch a table, metadata then body, each padded to 16 |
 //!
 //! Integers are little-endian; a text is a u32 length and UTF-8 bytes.
 //!
@@ -28,6 +28,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt8Array, UInt32Array};
 use arrow_buffer::{BooleanBuffer, Buffer, MutableBuffer};
 use arrow_data::UnsafeFlag;
+use arrow_ipc::MetadataVersion;
 use arrow_ipc::reader::RecordBatchDecoder;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
@@ -355,7 +356,7 @@ fn encode_table(table: &TableChanges) -> Result<EncodedData, FrameError> {
         columns.push(Arc::new(BooleanArray::new((*bits).clone(), None)));
     }
     let batch = RecordBatch::try_new(frame_schema(&table.schema, absent.len()), columns)?;
-    let options = IpcWriteOptions::default();
+    let options = IpcWriteOptions::try_new(BODY_ALIGNMENT, false, MetadataVersion::V5)?;
     let mut none = DictionaryTracker::new(true);
     let (_, encoded) =
         IpcDataGenerator::default().encode(&batch, &mut none, &options, &mut Default::default())?;
