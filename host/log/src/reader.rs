@@ -1,0 +1,391 @@
+//! A reader: a place in the log and the position that it has reached. It takes windows from memory where they are
+//! and from segment files where not, and gives nobody a transaction twice or one that does not follow.
+
+use std::sync::Arc;
+
+use tidemill_event::{
+    Decoded, Frame, FrameError, Part, Position, SchemaSet, Scn, Window, decode, encode_window,
+};
+use tokio::sync::watch;
+
+use crate::config::From;
+use crate::error::{Asked, Damaged, Diverged, ReadError, chain, storage};
+use crate::ring::Place;
+use crate::scan::{Fetch, Fetched, FrameCursor, Next};
+use crate::state::{Look, Segment, Shared, State};
+use crate::trim::without_first;
+
+/// Reads one log from a position on. Cheap; it never makes the writer wait.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    changed: watch::Receiver<u64>,
+    /// Where the next frame lies.
+    place: Place,
+    /// The log's own position at `place`. `None`: before everything.
+    passed: Option<Position>,
+    /// What was given goes up to here. May be ahead of `passed`: then what lies between is left out.
+    position: Option<Position>,
+    /// Leave out transactions until the first that committed at this time or later.
+    since_us: Option<i64>,
+    /// The segment that is read from disk.
+    disk: Option<Disk>,
+}
+
+#[derive(Debug)]
+struct Disk {
+    sequence: u64,
+    cursor: FrameCursor,
+    schemas: SchemaSet,
+    /// Offsets of schema frames that are read before the first window.
+    schemas_before: Vec<u64>,
+}
+
+/// A window on its way to whoever asked.
+struct Given {
+    window: Arc<Window>,
+    /// The frame that holds just this window, where there is one.
+    frame: Option<Frame>,
+}
+
+enum Step {
+    Given(Given),
+    Fetch(Fetch),
+    Nothing,
+    Closed,
+}
+
+impl Reader {
+    pub(crate) fn open(shared: Arc<Shared>, from: From) -> Result<Reader, ReadError> {
+        let changed = shared.changed.subscribe();
+        let (place, passed, position) = begin(&shared.state(), from)?;
+        let since_us = if let From::Time(time) = from { Some(time) } else { None };
+        Ok(Reader { shared, changed, place, passed, position, since_us, disk: None })
+    }
+
+    /// The next window; waits for it. An idle source gives empty windows as it moves on. `None`: the writer has
+    /// closed the log and everything was read.
+    ///
+    /// Cancel-safe: what was not given is given by the next call.
+    pub async fn next(&mut self) -> Result<Option<Arc<Window>>, ReadError> {
+        Ok(self.wait().await?.map(|given| given.window))
+    }
+
+    /// As [`Reader::next`], with the frame that holds the window. The schemas that it needs are those of its tables.
+    pub async fn next_frame(&mut self) -> Result<Option<(Frame, Arc<Window>)>, ReadError> {
+        let Some(Given { window, frame }) = self.wait().await? else { return Ok(None) };
+        let frame =
+            frame.unwrap_or_else(|| encode_window(&window).expect("a part of a stored window is no larger"));
+        Ok(Some((frame, window)))
+    }
+
+    /// The next window if it is there already. Reads the disk on this thread where it must.
+    pub fn try_next(&mut self) -> Result<Option<Arc<Window>>, ReadError> {
+        loop {
+            match self.step()? {
+                Step::Given(given) => return Ok(Some(given.window)),
+                Step::Fetch(fetch) => self.accept(fetch.run()?),
+                Step::Nothing | Step::Closed => return Ok(None),
+            }
+        }
+    }
+
+    /// What was given goes up to here. `None`: nothing was given, and the log was empty.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    async fn wait(&mut self) -> Result<Option<Given>, ReadError> {
+        loop {
+            self.changed.borrow_and_update();
+            match self.step()? {
+                Step::Given(given) => return Ok(Some(given)),
+                Step::Closed => return Ok(None),
+                Step::Fetch(fetch) => {
+                    let fetched = tokio::task::spawn_blocking(move || fetch.run()).await;
+                    self.accept(fetched.expect("a read does not panic, and the runtime runs")?);
+                }
+                // The sender lives in `shared`, so this ends only with a change.
+                Step::Nothing => drop(self.changed.changed().await),
+            }
+        }
+    }
+
+    fn accept(&mut self, fetched: Fetched) {
+        if let Some(disk) = &mut self.disk {
+            disk.cursor.accept(fetched);
+        }
+    }
+
+    /// Goes on as far as it can without waiting for anything. After an error it stands where it stood.
+    fn step(&mut self) -> Result<Step, ReadError> {
+        loop {
+            let from = self.place;
+            let step = self.find().and_then(|found| match found {
+                Found::Window(window, frame) => Ok(self.give(window, frame)?.map(Step::Given)),
+                Found::Step(step) => Ok(Some(step)),
+                Found::Elsewhere => Ok(None),
+            });
+            match step {
+                Ok(Some(step)) => return Ok(step),
+                Ok(None) => {}
+                Err(error) => {
+                    (self.place, self.disk) = (from, None);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// What lies at the reader's place, which moves behind it.
+    fn find(&mut self) -> Result<Found, ReadError> {
+        let open = self.disk.as_ref().map(|disk| disk.sequence);
+        let look = self.shared.state().look(self.place, self.position, open);
+        match look {
+            Look::Nothing => Ok(Found::Step(Step::Nothing)),
+            Look::Closed => Ok(Found::Step(Step::Closed)),
+            Look::Idle(window) => {
+                self.position = Some(window.position());
+                Ok(Found::Step(Step::Given(Given { window: Arc::new(window), frame: None })))
+            }
+            Look::Moved(place) => {
+                (self.place, self.disk) = (place, None);
+                Ok(Found::Elsewhere)
+            }
+            Look::Memory(entry) => {
+                (self.place, self.disk) = (entry.end, None);
+                Ok(Found::Window(entry.window, entry.frame))
+            }
+            Look::Disk(segment) => {
+                let length = segment.index.length;
+                self.disk = Some(self.open_disk(*segment)?);
+                self.read_frames(length)
+            }
+            Look::Open(length) => self.read_frames(length),
+            Look::Dropped => self.read_dropped(),
+        }
+    }
+
+    fn open_disk(&self, segment: Segment) -> Result<Disk, ReadError> {
+        let file = match self.shared.files.open(&segment.path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(self.too_old()),
+            opened => opened.map_err(storage("open", &segment.path))?,
+        };
+        let offset = self.place.offset.max(segment.first);
+        let mut schemas_before = segment.index.schemas;
+        schemas_before.retain(|at| *at < offset);
+        let cursor = FrameCursor::new(file, segment.path, offset);
+        Ok(Disk { sequence: segment.header.sequence, cursor, schemas: SchemaSet::default(), schemas_before })
+    }
+
+    /// The segment was dropped while it was read: the open file still has all of it.
+    fn read_dropped(&mut self) -> Result<Found, ReadError> {
+        let sequence = self.place.sequence;
+        let Some(disk) = self.disk.as_ref().filter(|disk| disk.sequence == sequence) else {
+            return Err(self.too_old());
+        };
+        let length = disk.cursor.file().length().map_err(storage("read", disk.cursor.path()))?;
+        self.read_frames(length)
+    }
+
+    /// The next window of the open segment.
+    fn read_frames(&mut self, length: u64) -> Result<Found, ReadError> {
+        let disk = self.disk.as_mut().expect("the caller opened it");
+        disk.read_schemas_before(length)?;
+        loop {
+            let offset = disk.cursor.offset();
+            let frame = match disk.cursor.next(length) {
+                Ok(Next::Frame(frame)) => frame,
+                Ok(Next::Fetch(fetch)) => return Ok(Found::Step(Step::Fetch(fetch))),
+                Ok(Next::End) => {
+                    (self.place, self.disk) = (Place { sequence: disk.sequence + 1, offset: 0 }, None);
+                    return Ok(Found::Elsewhere);
+                }
+                Err(error) => return Err(disk_damaged(disk.cursor.path(), offset, &error).into()),
+            };
+            let decoded = decode(&frame, &disk.schemas);
+            match decoded.map_err(|error| disk_damaged(disk.cursor.path(), offset, &error))? {
+                Decoded::Schema(schema) => {
+                    disk.schemas.insert(schema);
+                }
+                Decoded::Window(window) => {
+                    self.place = Place { sequence: disk.sequence, offset: disk.cursor.offset() };
+                    return Ok(Found::Window(Arc::new(window), frame));
+                }
+            }
+        }
+    }
+
+    fn too_old(&self) -> ReadError {
+        self.shared.state().too_old(self.asked()).into()
+    }
+
+    fn asked(&self) -> Asked {
+        match (self.position, self.since_us) {
+            (None, Some(time)) => Asked::Since(time),
+            (position, _) => Asked::After(position.unwrap_or_default()),
+        }
+    }
+
+    /// What of a stored window this reader is to get: all of it, a part, or nothing.
+    fn give(&mut self, window: Arc<Window>, frame: Frame) -> Result<Option<Given>, ReadError> {
+        self.check_follows(&window)?;
+        self.passed = Some(window.position());
+        let known =
+            self.position.filter(|p| p.timeline == window.timeline.number).map_or(Scn::ZERO, |p| p.scn);
+        let is_past = self.position.is_some_and(|p| p.timeline > window.timeline.number);
+        let end = window.transactions.last().map_or(window.span.upto, |t| t.scn.max(window.span.upto));
+        if is_past || (end <= known && self.position.is_some()) {
+            return Ok(None);
+        }
+        let left_out = window.transactions.partition_point(|t| t.scn <= known);
+        let Some(left_out) = self.skip_older(&window, left_out) else {
+            self.position = self.position.max(self.passed);
+            return Ok(None);
+        };
+        self.position = self.position.max(self.passed);
+        let after = match left_out.checked_sub(1) {
+            Some(last) => window.transactions[last].scn.max(known),
+            None => window.span.after.max(known),
+        };
+        if left_out == 0 && after == window.span.after {
+            return Ok(Some(Given { window, frame: Some(frame) }));
+        }
+        let trimmed = without_first(&window, left_out, after);
+        Ok(Some(Given { window: Arc::new(trimmed), frame: None }))
+    }
+
+    /// How many transactions stay out when those before a time do; `None`: all of them, and the time is not
+    /// reached.
+    fn skip_older(&mut self, window: &Window, left_out: usize) -> Option<usize> {
+        let Some(since) = self.since_us else { return Some(left_out) };
+        let is_begin = |part| matches!(part, Part::Whole | Part::First);
+        let first = window.transactions.iter().position(|t| t.commit_time_us >= since && is_begin(t.part))?;
+        self.since_us = None;
+        Some(first.max(left_out))
+    }
+
+    /// Checks that the window follows in the log, and that this reader's history is the log's.
+    fn check_follows(&self, window: &Window) -> Result<(), ReadError> {
+        let next = Position { timeline: window.timeline.number, scn: window.span.after };
+        let follows = self.passed.is_none_or(|p| p == next || p.timeline < next.timeline);
+        if let (false, Some(disk)) = (follows, &self.disk) {
+            let (path, offset) = (disk.cursor.path().to_owned(), disk.cursor.offset());
+            let what = format!("what ends there begins at {next} and does not follow");
+            return Err(Damaged { path, offset, what }.into());
+        }
+        assert!(follows, "what is in memory follows what was read");
+        let Some(at) = self.position else { return Ok(()) };
+        match self.passed {
+            _ if next.timeline == at.timeline && next > at => Err(self.too_old()),
+            None if next > at => Err(self.too_old()),
+            Some(end) if next.timeline > at.timeline && at > end => Err(Diverged { at, end, next }.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is at a reader's place.
+enum Found {
+    Window(Arc<Window>, Frame),
+    /// Nothing that is to be looked at further.
+    Step(Step),
+    /// The place has moved; look there.
+    Elsewhere,
+}
+
+impl Disk {
+    /// Reads the schemas that come before the place where the reader began.
+    fn read_schemas_before(&mut self, length: u64) -> Result<(), ReadError> {
+        for offset in std::mem::take(&mut self.schemas_before) {
+            let (file, path) = (Arc::clone(self.cursor.file()), self.cursor.path().to_owned());
+            let mut cursor = FrameCursor::new(file, path.clone(), offset);
+            let damaged = |error: FrameError| disk_damaged(&path, offset, &error);
+            let frame = cursor.next_now(length)?.map_err(damaged)?;
+            let decoded = frame.map(|frame| decode(&frame, &self.schemas)).transpose().map_err(damaged)?;
+            let Some(Decoded::Schema(schema)) = decoded else {
+                let what = "the index names a schema here".into();
+                return Err(Damaged { path, offset, what }.into());
+            };
+            self.schemas.insert(schema);
+        }
+        Ok(())
+    }
+}
+
+fn disk_damaged(path: &std::path::Path, offset: u64, error: &FrameError) -> Damaged {
+    Damaged { path: path.to_owned(), offset, what: chain(error) }
+}
+
+type Beginning = (Place, Option<Position>, Option<Position>);
+
+/// The place to begin, the log's position there, and the reader's.
+fn begin(state: &State, from: From) -> Result<Beginning, ReadError> {
+    let first = state.segments.front().filter(|s| !s.index.is_empty());
+    let end = || (state.stored_place(), state.stored());
+    match from {
+        From::Earliest => {
+            let start = first.map(|s| s.header.start());
+            Ok((first.map_or(Place::default(), begin_of), start, start))
+        }
+        From::Now => {
+            let (place, stored) = end();
+            Ok((place, stored, state.head.as_ref().map(|head| head.position())))
+        }
+        From::After(position) => match first {
+            Some(first) if position < first.header.start() => {
+                Err(state.too_old(Asked::After(position)).into())
+            }
+            Some(_) if Some(position) < state.stored() => {
+                let (place, passed) = seek(state, position);
+                Ok((place, Some(passed), Some(position)))
+            }
+            _ => {
+                let (place, stored) = end();
+                Ok((place, stored, Some(position)))
+            }
+        },
+        From::Time(time) => begin_at_time(state, time),
+    }
+}
+
+fn begin_of(segment: &Segment) -> Place {
+    Place { sequence: segment.header.sequence, offset: 0 }
+}
+
+/// The last place from which everything after a position is met, and the position there. The log holds it.
+fn seek(state: &State, position: Position) -> (Place, Position) {
+    if let Some((place, before)) = state.ring.seek(position) {
+        return (place, before);
+    }
+    let after = state.segments.partition_point(|s| s.header.start() <= position);
+    let segment = &state.segments[after.checked_sub(1).expect("the first segment begins before")];
+    let (number, sequence) = (segment.header.timeline.number, segment.header.sequence);
+    let scn = if position.timeline > number { Scn::MAX } else { position.scn };
+    match segment.index.seek(scn) {
+        Some(p) => (Place { sequence, offset: p.offset }, Position { timeline: number, scn: p.before }),
+        None => (begin_of(segment), segment.header.start()),
+    }
+}
+
+/// Before the first transaction that committed at that time or later.
+fn begin_at_time(state: &State, time: i64) -> Result<Beginning, ReadError> {
+    let first = state.segments.front();
+    if !state.is_complete() && first.is_some_and(|s| s.index.first_time_us >= time) {
+        return Err(state.too_old(Asked::Since(time)).into());
+    }
+    let Some(segment) = state.segments.iter().find(|s| s.index.time_max_us >= time) else {
+        return Ok((state.stored_place(), state.stored(), state.stored()));
+    };
+    let (timeline, sequence) = (segment.header.timeline.number, segment.header.sequence);
+    Ok(match segment.index.seek_time(time) {
+        Some(p) => {
+            let at = Some(Position { timeline, scn: p.before });
+            (Place { sequence, offset: p.offset }, at, at)
+        }
+        None => {
+            let at = Some(segment.header.start());
+            (begin_of(segment), at, at)
+        }
+    })
+}
