@@ -42,4 +42,4 @@ pub enum Start {
 
 /// Which tables are decoded at all. Asked once a table schema, before its first row; what is declined costs a
 /// scan and is counted. An error stops the source before the table's first row.
-pub type Selector = Arc<dyn Fn(&TableSchema) -> Result<bool, String> + Send + Sync>;
+pub type Selector = Arc<dyn Fn(&Arc<TableSchema>) -> Result<bool, String> + Send + Sync>;

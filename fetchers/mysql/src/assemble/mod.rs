@@ -1,0 +1,574 @@
+//! From events to windows: the grammar of transactions, positions, and what is carried of each event.
+//!
+//! ```text
+//! between ── GTID ──▶ open ── BEGIN, table maps, rows … ── XID | COMMIT | one statement ──▶ between
+//! ```
+//!
+//! Whatever does not fit the grammar is an error: a transaction that vanished on the way cannot go unnoticed.
+
+mod cut;
+mod error;
+mod rows;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tidemill_event::limits::WINDOW_BYTES_MAX;
+use tidemill_event::{Part, Scn, Timeline, Window};
+use tidemill_fetchers_api::{FetchError, Selector};
+
+use crate::event::{Flavour, FormatDescription, GtidEvent, Header, Heartbeat, RawEvent, Rotate, Shape, kind};
+use crate::gtid::GtidSet;
+use crate::limits::SILENT_BYTES_MAX;
+use crate::place::{BinlogName, Place};
+use crate::window::WindowMaker;
+use cut::committed;
+use rows::TableMaps;
+
+/// What went through, since the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Events.
+    pub events: u64,
+    /// Their bytes, as the log holds them.
+    pub bytes: u64,
+    /// Transactions that ended, with or without changes that are carried.
+    pub transactions: u64,
+    /// Changes that were decoded: an update is one.
+    pub changes: u64,
+    /// Rows events of tables that the selector declined.
+    pub declined_events: u64,
+    /// Connections that were lost and made again.
+    pub reconnects: u64,
+}
+
+/// What the caller does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step<'a> {
+    /// The next event.
+    Next,
+    /// The events of this compressed transaction, then the next event.
+    Unpack(&'a [u8]),
+    /// The log again from [`Assembler::resume_place`] on: the end of a very large transaction is known now.
+    Again,
+}
+
+/// What is passed over before the first transaction.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Skip {
+    /// Transactions that begin before this position.
+    pub(crate) upto: Option<Scn>,
+    /// Transactions that committed before this time, up to the first that did not.
+    pub(crate) before_us: Option<i64>,
+    /// Transactions of the executed set, which lie scattered in another server's files.
+    pub(crate) known: bool,
+}
+
+/// Where and as what the assembler begins.
+pub(crate) struct Origin {
+    pub(crate) source: Arc<str>,
+    pub(crate) timeline: Timeline,
+    /// Where the last window ended, where that is a place of this timeline.
+    pub(crate) after: Option<Place>,
+    pub(crate) executed: Option<GtidSet>,
+    pub(crate) skip: Skip,
+    /// Whether a server sends the events, or files are read.
+    pub(crate) live: bool,
+}
+
+/// A transaction that has begun.
+#[derive(Debug)]
+struct Open {
+    event: GtidEvent,
+    start: Scn,
+    /// Where it ends, where that is known.
+    end: Option<Scn>,
+    state: OpenState,
+    skipped: bool,
+    /// Changes that earlier fragments of it carried.
+    given: u64,
+    /// Changes that are to be passed over: they were given before the connection was lost.
+    repeat: u64,
+}
+
+/// How far a transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OpenState {
+    /// Only its GTID was seen.
+    Announced,
+    /// Rows follow.
+    Rows,
+    /// Rows of an XA transaction follow.
+    XaRows,
+    /// Its events are in the payload that the caller unpacks.
+    Packed,
+}
+
+/// See the module.
+pub(crate) struct Assembler {
+    source: Arc<str>,
+    timeline: Timeline,
+    selector: Selector,
+    live: bool,
+    flavour: Flavour,
+    /// The end of the last event.
+    place: Option<Place>,
+    /// The end of the last transaction, or a later place between two.
+    boundary: Option<Place>,
+    /// The end of the last window.
+    emitted: Option<Scn>,
+    executed: Option<GtidSet>,
+    executed_text: Option<Arc<str>>,
+    skip: Skip,
+    open: Option<Open>,
+    /// Set where a file began although a transaction is open: the next format description decides.
+    interrupted: bool,
+    /// Beginning and end of a transaction that had to be read to its end first.
+    measured: Option<(Scn, Scn)>,
+    measuring: bool,
+    /// Beginning of a transaction of which fragments were given, and how many changes they had.
+    given: Option<(Scn, u64)>,
+    maps: TableMaps,
+    window: WindowMaker,
+    window_bytes: usize,
+    ready: VecDeque<Window>,
+    pub(crate) counters: Counters,
+}
+
+impl Assembler {
+    pub(crate) fn new(origin: Origin, selector: Selector, flavour: Flavour) -> Assembler {
+        Assembler {
+            source: origin.source,
+            timeline: origin.timeline,
+            selector,
+            live: origin.live,
+            flavour,
+            place: None,
+            emitted: origin.after.as_ref().and_then(Place::scn),
+            boundary: origin.after,
+            executed: origin.executed,
+            executed_text: None,
+            skip: origin.skip,
+            open: None,
+            interrupted: false,
+            measured: None,
+            measuring: false,
+            given: None,
+            maps: TableMaps { known: HashMap::new(), named: Vec::new() },
+            window: WindowMaker::default(),
+            window_bytes: WINDOW_BYTES_MAX,
+            ready: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The next window that is ready.
+    pub(crate) fn ready(&mut self) -> Option<Window> {
+        self.ready.pop_front()
+    }
+
+    pub(crate) fn set_window_bytes(&mut self, bytes: usize) {
+        self.window_bytes = bytes;
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Transactions before this position come again and are passed over.
+    pub(crate) fn pass_over_upto(&mut self, scn: Scn) {
+        self.skip.upto = Some(scn);
+    }
+
+    /// Where reading resumes after a loss: the end of the last whole transaction.
+    pub(crate) fn resume_place(&self) -> Option<&Place> {
+        self.boundary.as_ref()
+    }
+
+    pub(crate) fn executed(&self) -> Option<&GtidSet> {
+        self.executed.as_ref()
+    }
+
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// Forgets the transaction in hand, since its events come again from the resume place.
+    /// `server`: who sends them, if that is another one now.
+    pub(crate) fn rewind(&mut self, another: Option<Timeline>) -> Result<(), FetchError> {
+        self.window.discard();
+        self.open = None;
+        self.interrupted = false;
+        self.measuring = false;
+        self.maps.clear();
+        self.place = None;
+        let Some(timeline) = another else { return Ok(()) };
+        if self.given.is_some() {
+            return Err(self.lineage("the server changed within a transaction of which a part was delivered"));
+        }
+        self.cut();
+        self.timeline = timeline;
+        self.boundary = None;
+        self.emitted = None;
+        self.measured = None;
+        Ok(())
+    }
+
+    /// Files: the next one begins. Servers say it with an artificial rotate event.
+    pub(crate) fn begin_file(&mut self, file: BinlogName, offset: u64) -> Result<(), FetchError> {
+        if let Some(place) = &self.place {
+            let is_same = place.file == file;
+            if place.file.base() != file.base() || (file.number < place.file.number) {
+                let what = format!("the log went from {place} to {}", file.as_str());
+                return Err(self.lineage(&what));
+            }
+            // A server repeats its own rotate event with an artificial one: nothing changes.
+            if is_same && (offset == place.offset || self.open.is_some()) {
+                return Ok(());
+            }
+            self.interrupted |= self.open.is_some();
+        }
+        self.place = Some(Place { file, offset });
+        Ok(())
+    }
+
+    /// Takes one event in. `packed`: it comes out of a compressed transaction and stands nowhere in the file.
+    pub(crate) fn push<'a>(&mut self, event: RawEvent<'a>, packed: bool) -> Result<Step<'a>, FetchError> {
+        self.counters.events += 1;
+        if packed {
+            return self.dispatch(event);
+        }
+        self.counters.bytes += u64::from(event.header.size);
+        match event.header.kind {
+            kind::ROTATE => self.rotate(&event)?,
+            kind::HEARTBEAT => self.heartbeat(&event)?,
+            kind::HEARTBEAT_V2 => {}
+            _ => {
+                self.advance(&event.header)?;
+                return self.dispatch(event);
+            }
+        }
+        Ok(Step::Next)
+    }
+
+    /// Counts the event's bytes, and compares with what its header says modulo 2^32.
+    fn advance(&mut self, header: &Header) -> Result<(), FetchError> {
+        let between = self.open.is_none();
+        if header.is_artificial() || (header.log_pos == 0 && between) {
+            return Ok(());
+        }
+        let Some(place) = &mut self.place else {
+            return Err(self.damaged("an event comes before the name of its file"));
+        };
+        let end = place.offset + u64::from(header.size);
+        let told = Place::offset_of(header.log_pos, end);
+        if header.log_pos == 0 || told == end {
+            place.offset = end;
+        } else if between && self.live {
+            // A server passes over transactions that this reader has.
+            place.offset = told;
+        } else {
+            let what = format!("an event ends at {end} where its header says {} modulo 2^32", header.log_pos);
+            return Err(self.damaged(&what));
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, event: &RawEvent<'_>) -> Result<(), FetchError> {
+        let rotate = Rotate::read(event.body).map_err(|m| self.malformed(m))?;
+        let Some(file) = BinlogName::parse(rotate.file) else {
+            return Err(self.damaged(&format!("`{}` is no name of a binlog file", rotate.file)));
+        };
+        if event.header.is_artificial() {
+            return self.begin_file(file, rotate.offset);
+        }
+        self.advance(&event.header)?;
+        if self.open.is_some() {
+            return Err(self.damaged("a file ends within a transaction"));
+        }
+        self.begin_file(file, rotate.offset)
+    }
+
+    /// An idle server tells where it stands: readers follow.
+    fn heartbeat(&mut self, event: &RawEvent<'_>) -> Result<(), FetchError> {
+        let heartbeat = Heartbeat::read(event.body).map_err(|m| self.malformed(m))?;
+        if self.open.is_some() || event.header.log_pos == 0 {
+            return Ok(());
+        }
+        if let Some(place) = self.place.as_mut().filter(|place| place.file.as_str() == heartbeat.file) {
+            place.offset = Place::offset_of(event.header.log_pos, place.offset);
+            self.settle_at_place()?;
+            self.tell_place();
+        }
+        Ok(())
+    }
+
+    fn dispatch<'a>(&mut self, event: RawEvent<'a>) -> Result<Step<'a>, FetchError> {
+        let RawEvent { header, body } = event;
+        match header.kind {
+            kind::FORMAT_DESCRIPTION => self.format_description(body)?,
+            kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID => {
+                self.begin(&header, body)?
+            }
+            kind::PREVIOUS_GTIDS | kind::GTID_LIST => self.history(&header, body)?,
+            kind::STOP | kind::BINLOG_CHECKPOINT | kind::TRANSACTION_CONTEXT => self.settle_at_place()?,
+            kind::START_ENCRYPTION if self.live => {}
+            kind::START_ENCRYPTION => {
+                return Err(
+                    self.undecodable("the file is encrypted; read it from the server, which decrypts it")
+                );
+            }
+            kind::INTVAR
+            | kind::RAND
+            | kind::USER_VAR
+            | kind::ROWS_QUERY
+            | kind::ANNOTATE_ROWS
+            | kind::IGNORABLE => {}
+            kind::INCIDENT => {
+                return Err(self.undecodable(
+                    "the server says that its log lost events here; clone the tables again and start after this place",
+                ));
+            }
+            _ if self.open.is_none() && header.is_ignorable() => {}
+            _ => return self.within(event),
+        }
+        Ok(Step::Next)
+    }
+
+    /// The events of a transaction.
+    fn within<'a>(&mut self, event: RawEvent<'a>) -> Result<Step<'a>, FetchError> {
+        let RawEvent { header, body } = event;
+        if self.open.is_none() {
+            return Err(
+                self.damaged(&format!("an event of type {} stands outside a transaction", header.kind))
+            );
+        }
+        match header.kind {
+            kind::QUERY | kind::QUERY_COMPRESSED => return self.query(&header, body),
+            kind::XID => return self.commit_rows(),
+            kind::TABLE_MAP => self.table_map(body)?,
+            kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1
+            | kind::WRITE_ROWS..=kind::DELETE_ROWS
+            | kind::WRITE_ROWS_COMPRESSED..=kind::DELETE_ROWS_COMPRESSED => self.rows(&header, body)?,
+            kind::TRANSACTION_PAYLOAD => {
+                self.expect(OpenState::Announced, "a compressed transaction")?;
+                self.set_state(OpenState::Packed);
+                return Ok(Step::Unpack(body));
+            }
+            kind::XA_PREPARE => return self.xa_prepare(body),
+            kind::VIEW_CHANGE => {}
+            kind::PARTIAL_UPDATE_ROWS => {
+                return Err(self.undecodable(
+                    "JSON columns are logged as differences; run SET GLOBAL binlog_row_value_options = '', then start after that",
+                ));
+            }
+            _ if header.is_ignorable() => {}
+            unknown => {
+                return Err(self.undecodable(&format!(
+                    "this release does not know events of type {unknown}, which may not be skipped"
+                )));
+            }
+        }
+        Ok(Step::Next)
+    }
+
+    fn format_description(&mut self, body: &[u8]) -> Result<(), FetchError> {
+        let description = FormatDescription::read(body).map_err(|m| self.malformed(m))?;
+        if std::mem::take(&mut self.interrupted) {
+            // A server that starts anew never finished what its last file ends with.
+            if description.created == 0 {
+                return Err(self.damaged("a file ends within a transaction and the server had not crashed"));
+            }
+            if self.given.is_some() {
+                return Err(
+                    self.damaged("a transaction of which a part was delivered ended with the server's crash")
+                );
+            }
+            tracing::warn!(source = %self.source, "the server crashed within a transaction, which never committed");
+            self.window.discard();
+            self.open = None;
+            self.measuring = false;
+        }
+        self.flavour = description.flavour;
+        self.maps.clear();
+        self.settle_at_place()
+    }
+
+    /// The set that was executed before the file began: it only counts where we do not know better.
+    fn history(&mut self, header: &Header, body: &[u8]) -> Result<(), FetchError> {
+        if self.executed.is_none() && !header.is_artificial() {
+            let set = GtidSet::read(self.flavour, body).map_err(|m| self.malformed(m))?;
+            self.executed = Some(set);
+            self.executed_text = None;
+        }
+        self.settle_at_place()
+    }
+
+    fn begin(&mut self, header: &Header, body: &[u8]) -> Result<(), FetchError> {
+        let event = GtidEvent::read(header, body).map_err(|m| self.malformed(m))?;
+        if self.open.is_some() {
+            return Err(self.damaged("a transaction begins before the last one has ended"));
+        }
+        if event.flavour() != self.flavour {
+            return Err(self.damaged("a GTID of the other family of servers"));
+        }
+        let place = self.place()?.clone();
+        let begins = Place { offset: place.offset - u64::from(header.size), ..place };
+        let start = self.scn(&begins)?;
+        self.check_order(start, &event)?;
+        let skipped = self.is_skipped(start, &event);
+        if !skipped {
+            self.skip.before_us = None;
+            self.emitted.get_or_insert(start);
+        }
+        let told = event.length.map(|length| Place { offset: begins.offset + length, ..begins.clone() });
+        let measured = self.measured.filter(|(at, _)| *at == start).map(|(_, end)| end);
+        let end = match told {
+            Some(end) => Some(self.scn(&end)?),
+            None => measured,
+        };
+        self.settle_at(begins);
+        let repeat = self.given.filter(|(at, _)| *at == start).map_or(0, |(_, changes)| changes);
+        if self.given.is_some() && repeat == 0 {
+            return Err(self.damaged("a transaction of which a part was delivered does not come again"));
+        }
+        let state = if event.shape == Shape::Rows { OpenState::Rows } else { OpenState::Announced };
+        self.open = Some(Open { event, start, end, state, skipped, given: 0, repeat });
+        if matches!(self.open.as_ref().map(|o| o.event.shape), Some(Shape::XaPrepare)) && !skipped {
+            return Err(self.xa_refused());
+        }
+        Ok(())
+    }
+
+    fn check_order(&self, start: Scn, event: &GtidEvent) -> Result<(), FetchError> {
+        let boundary = self.boundary.as_ref().and_then(Place::scn).max(self.emitted);
+        let is_passed_over = self.skip.upto.is_some_and(|upto| start < upto);
+        match boundary {
+            Some(boundary) if start < boundary && !is_passed_over => {
+                let gtid =
+                    event.gtid.as_ref().map_or_else(|| "a transaction".to_owned(), ToString::to_string);
+                Err(self.lineage(&format!(
+                    "{gtid} at {} lies before the position although it is not among the executed",
+                    self.place_text()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_skipped(&self, start: Scn, event: &GtidEvent) -> bool {
+        self.skip.upto.is_some_and(|upto| start < upto)
+            || self.skip.before_us.is_some_and(|time| event.commit_time_us < time)
+            || (self.skip.known
+                && event
+                    .gtid
+                    .as_ref()
+                    .zip(self.executed.as_ref())
+                    .is_some_and(|(gtid, set)| set.contains(gtid)))
+    }
+
+    /// XID and COMMIT: rows become visible.
+    fn commit_rows<'a>(&mut self) -> Result<Step<'a>, FetchError> {
+        self.expect(OpenState::Rows, "a commit")?;
+        self.commit()
+    }
+
+    /// The open transaction is complete and ends here.
+    fn commit<'a>(&mut self) -> Result<Step<'a>, FetchError> {
+        let place = self.place()?.clone();
+        let scn = self.scn(&place)?;
+        let open = self.open.take().expect("the caller has checked that a transaction is open");
+        self.maps.named.clear();
+        if open.end.is_some_and(|end| end != scn) {
+            return Err(self.damaged("a transaction does not end where its GTID event says"));
+        }
+        if std::mem::take(&mut self.measuring) {
+            self.measured = Some((open.start, scn));
+            return Ok(Step::Again);
+        }
+        self.measured = None;
+        self.counters.transactions += 1;
+        let committed = committed(&open.event, scn);
+        if let (Some(gtid), executed @ Some(_)) = (&open.event.gtid, &mut self.executed) {
+            executed.as_mut().expect("matched").add(gtid);
+            self.executed_text = None;
+        }
+        self.settle_at(place);
+        if open.skipped {
+            return Ok(Step::Next);
+        }
+        if self.given.take().is_some() {
+            if open.repeat > open.given {
+                return Err(self.damaged("a transaction has fewer changes than when it was read before"));
+            }
+            let content = self.window.take_part(committed, Part::Last, open.given);
+            self.emit(content);
+            return Ok(Step::Next);
+        }
+        self.window.commit(committed);
+        match self.window.bytes() >= self.window_bytes {
+            true => self.cut(),
+            false => self.cut_silence(SILENT_BYTES_MAX),
+        }
+        Ok(Step::Next)
+    }
+
+    /// A place between two transactions is as good to resume at as the end of one.
+    fn settle_at_place(&mut self) -> Result<(), FetchError> {
+        if self.open.is_some() {
+            return Ok(());
+        }
+        if let Some(place) = self.place.clone() {
+            self.scn(&place)?;
+            self.settle_at(place);
+        }
+        Ok(())
+    }
+
+    /// The boundary never goes back: a server may begin far before what this reader still needs.
+    fn settle_at(&mut self, place: Place) {
+        let boundary = self.boundary.as_ref().and_then(Place::scn);
+        if place.scn() > boundary {
+            self.boundary = Some(place);
+        }
+    }
+
+    fn set_state(&mut self, state: OpenState) {
+        self.open.as_mut().expect("the caller has checked that a transaction is open").state = state;
+    }
+
+    fn expect(&self, state: OpenState, what: &str) -> Result<(), FetchError> {
+        match &self.open {
+            Some(open) if open.state == state => Ok(()),
+            _ => Err(self.damaged(&format!("{what} comes out of turn"))),
+        }
+    }
+
+    /// The payload of a compressed transaction is used up.
+    pub(crate) fn end_payload(&mut self) -> Result<(), FetchError> {
+        match self.open {
+            None => Ok(()),
+            Some(_) => Err(self.damaged("a compressed transaction ends without its commit")),
+        }
+    }
+
+    /// Files: the last one ended. A transaction that is open is not complete.
+    pub(crate) fn is_within_transaction(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn place(&self) -> Result<&Place, FetchError> {
+        self.place.as_ref().ok_or_else(|| self.damaged("a transaction comes before the name of its file"))
+    }
+
+    fn scn(&self, place: &Place) -> Result<Scn, FetchError> {
+        place.scn().ok_or_else(|| {
+            self.damaged(
+                "the number of the file exceeds 24 bits, or its size 40 bits; reset the server's binlog",
+            )
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! Table maps and rows within a transaction: which table is decoded, and into which builder.
+
+use std::collections::HashMap;
+
+use tidemill_fetchers_api::{FetchError, Undecodable};
+
+use crate::assemble::{Assembler, OpenState};
+use crate::event::{Header, inflate_rows, kind};
+use crate::limits::TABLE_MAPS_MAX;
+use crate::table::{Layout, RowError, RowsEvent, TableMap, table_id};
+use crate::value::ValueError;
+
+/// The server numbers a statement's tables anew; most maps are the same bytes as the last time.
+#[derive(Debug)]
+pub(super) struct TableMaps {
+    /// By the server's number: the map's bytes and what follows from them.
+    pub(super) known: HashMap<u64, (Vec<u8>, Target)>,
+    /// The tables that the open transaction has named.
+    pub(super) named: Vec<(u64, Target)>,
+}
+
+/// What becomes of a table's rows.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Declined,
+    /// Decoded, into this builder.
+    Slot(usize),
+    /// The first row stops the stream.
+    Refused(std::sync::Arc<Refusal>),
+}
+
+/// Why a table's rows cannot be carried.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    layout: Layout,
+    column: Option<usize>,
+    why: String,
+}
+
+impl TableMaps {
+    pub(super) fn clear(&mut self) {
+        self.known.clear();
+        self.named.clear();
+    }
+}
+
+impl Assembler {
+    pub(super) fn table_map(&mut self, body: &[u8]) -> Result<(), FetchError> {
+        if self.open.as_ref().is_some_and(|open| open.skipped) {
+            return Ok(());
+        }
+        self.expect_rows()?;
+        let id = table_id(body).map_err(|m| self.malformed(m))?;
+        let target = match self.maps.known.get(&id) {
+            Some((known, target)) if known == body => target.clone(),
+            _ => self.learn(id, body)?,
+        };
+        match self.maps.named.iter_mut().find(|(named, _)| *named == id) {
+            Some(entry) => entry.1 = target,
+            None => self.maps.named.push((id, target)),
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, id: u64, body: &[u8]) -> Result<Target, FetchError> {
+        let map = TableMap::read(self.flavour, body).map_err(|m| self.malformed(m))?;
+        let layout = Layout::new(self.flavour, &map);
+        let target = match ((self.selector)(&layout.schema), layout.refusal.clone()) {
+            (Ok(false), _) => Target::Declined,
+            (Ok(true), None) => Target::Slot(self.window.slot(&layout)),
+            (Ok(true), Some((column, why))) => Target::Refused(Refusal { layout, column, why }.into()),
+            (Err(why), _) => Target::Refused(Refusal { layout, column: None, why }.into()),
+        };
+        if self.maps.known.len() >= TABLE_MAPS_MAX {
+            self.maps.known.clear();
+        }
+        self.maps.known.insert(id, (body.to_vec(), target.clone()));
+        Ok(target)
+    }
+
+    fn expect_rows(&self) -> Result<(), FetchError> {
+        match self.open.as_ref().map(|open| open.state) {
+            Some(OpenState::Rows | OpenState::XaRows) => Ok(()),
+            _ => Err(self.damaged("rows come out of turn")),
+        }
+    }
+
+    pub(super) fn rows(&mut self, header: &Header, body: &[u8]) -> Result<(), FetchError> {
+        /// Ends a statement and names no table.
+        const NO_TABLE: u64 = 0xff_ffff;
+        self.expect_rows()?;
+        if self.measuring || self.open.as_ref().is_some_and(|open| open.skipped) {
+            return Ok(());
+        }
+        let id = RowsEvent::table_of(body).map_err(|m| self.malformed(m))?;
+        let target = self.maps.named.iter().find(|(named, _)| *named == id).map(|(_, target)| target);
+        let slot = match target {
+            Some(Target::Slot(slot)) => *slot,
+            Some(Target::Declined) => {
+                self.counters.declined_events += 1;
+                return Ok(());
+            }
+            Some(Target::Refused(refusal)) => return Err(self.refused(refusal)),
+            None if id == NO_TABLE => return Ok(()),
+            None => return Err(self.damaged("rows name a table that no table map names")),
+        };
+        self.decode(slot, header, body)?;
+        self.cut_full()
+    }
+
+    fn decode(&mut self, slot: usize, header: &Header, body: &[u8]) -> Result<(), FetchError> {
+        let inflated;
+        let body = match header.kind {
+            kind::WRITE_ROWS_COMPRESSED..=kind::DELETE_ROWS_COMPRESSED => {
+                let is_update = header.kind == kind::UPDATE_ROWS_COMPRESSED;
+                inflated = inflate_rows(body, is_update).map_err(|m| self.malformed(m))?;
+                &inflated
+            }
+            _ => body,
+        };
+        let event = RowsEvent::read(header.kind, body).map_err(|m| self.malformed(m))?;
+        let changes = match self.window.rows(slot, &event, body.len()) {
+            Ok(changes) => changes,
+            Err(error) => return Err(self.row_error(slot, error)),
+        };
+        self.counters.changes += u64::from(changes);
+        self.pass_over_repeated(changes)
+    }
+
+    /// After a loss in the midst of a transaction, what was given before comes again.
+    pub(super) fn pass_over_repeated(&mut self, changes: u32) -> Result<(), FetchError> {
+        let open = self.open.as_mut().expect("rows are within a transaction");
+        if open.given >= open.repeat {
+            return Ok(());
+        }
+        open.given += u64::from(changes);
+        if open.given > open.repeat {
+            return Err(self.damaged("a transaction has other rows events than when it was read before"));
+        }
+        self.window.discard();
+        Ok(())
+    }
+
+    fn refused(&self, refusal: &Refusal) -> FetchError {
+        self.table_error(&refusal.layout.schema, refusal.column, refusal.why.clone())
+    }
+
+    fn row_error(&self, slot: usize, RowError { column, error }: RowError) -> FetchError {
+        let schema = self.window.schema(slot);
+        match error {
+            ValueError::Malformed(what) => {
+                let column =
+                    column.map(|c| format!(", column `{}`", schema.columns()[c].name)).unwrap_or_default();
+                self.damaged(&format!("{what} (table {}{column})", schema.name()))
+            }
+            ValueError::Refused(why) => self.table_error(schema, column, why),
+        }
+    }
+
+    fn table_error(
+        &self,
+        schema: &tidemill_event::TableSchema,
+        column: Option<usize>,
+        why: String,
+    ) -> FetchError {
+        let column = column.map(|c| &schema.columns()[c]);
+        FetchError::Undecodable(Box::new(Undecodable {
+            table: Some(schema.name().clone()),
+            column: column.map(|c| c.name.clone()),
+            source_type: column.map(|c| c.source_type.clone()),
+            place: self.place_text(),
+            why,
+        }))
+    }
+}

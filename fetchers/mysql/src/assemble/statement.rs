@@ -1,0 +1,154 @@
+//! Statements within a transaction: its brackets, definitions, and what must not be there.
+
+use tidemill_event::EventKind;
+use tidemill_fetchers_api::FetchError;
+
+use crate::assemble::{Assembler, OpenState, Step};
+use crate::ddl::{self, Meaning, XaStep};
+use crate::event::{Header, Query, Shape, inflate, kind};
+
+impl Assembler {
+    pub(super) fn query<'a>(&mut self, header: &Header, body: &[u8]) -> Result<Step<'a>, FetchError> {
+        let inflated;
+        let body = match header.kind {
+            kind::QUERY_COMPRESSED => {
+                inflated = inflate(body).map_err(|m| self.malformed(m))?;
+                &inflated
+            }
+            _ => body,
+        };
+        let query = Query::read(body).map_err(|m| self.malformed(m))?;
+        // By far the most statements are these two: no text is looked at.
+        match query.statement {
+            b"BEGIN" => return self.begin_rows(),
+            b"COMMIT" => return self.commit_rows(),
+            _ => {}
+        }
+        let statement = String::from_utf8_lossy(query.statement);
+        let database = String::from_utf8_lossy(query.database);
+        match ddl::meaning(&statement, &database, query.ansi_quotes) {
+            Meaning::Begin => self.begin_rows(),
+            Meaning::Commit => self.commit_rows(),
+            Meaning::Rollback => self.rollback(),
+            Meaning::Savepoint => Ok(Step::Next),
+            Meaning::RollbackTo => Err(self.undecodable(
+                "a transaction over tables with and without transactions was rolled back in part, which is not carried yet; \
+                 use one storage engine within a transaction, and start after this place",
+            )),
+            Meaning::Xa(step) => self.xa(step),
+            Meaning::Rows => Err(self.undecodable(&format!(
+                "rows were changed by a statement that is logged as text ({} …); run SET GLOBAL binlog_format = 'ROW' (for \
+                 every session, also those that are open), then clone the tables again and start after that",
+                first_word(&statement)
+            ))),
+            Meaning::Unknown => Err(self.undecodable(&format!(
+                "a statement that this release does not know ({} …); start after this place if it changed no table",
+                first_word(&statement)
+            ))),
+            meaning => self.definition(meaning, &statement, &database, query.error_code),
+        }
+    }
+
+    fn begin_rows<'a>(&mut self) -> Result<Step<'a>, FetchError> {
+        match self.open.as_ref().map(|open| (open.state, open.event.shape)) {
+            // MariaDB says BEGIN by the GTID itself, and once more to readers that it takes for old.
+            Some((OpenState::Announced | OpenState::Packed, _)) | Some((OpenState::Rows, Shape::Rows)) => {
+                self.set_state(OpenState::Rows);
+                Ok(Step::Next)
+            }
+            _ => Err(self.damaged("BEGIN comes out of turn")),
+        }
+    }
+
+    /// A transaction that changed tables which cannot roll back is logged with its ROLLBACK.
+    fn rollback<'a>(&mut self) -> Result<Step<'a>, FetchError> {
+        self.expect(OpenState::Rows, "ROLLBACK")?;
+        let given = self.open.as_ref().map_or(0, |open| open.given);
+        if self.window.open_changes() > 0 || given > 0 || self.measuring {
+            return Err(self.undecodable(
+                "a transaction over tables with and without transactions was rolled back, which is not carried yet; use one \
+                 storage engine within a transaction, and start after this place",
+            ));
+        }
+        self.commit()
+    }
+
+    /// A definition is its own transaction, unless rows follow it in one (CREATE TABLE … SELECT).
+    fn definition<'a>(
+        &mut self,
+        meaning: Meaning,
+        statement: &str,
+        database: &str,
+        error_code: u16,
+    ) -> Result<Step<'a>, FetchError> {
+        let (state, skipped) =
+            self.open.as_ref().map_or((OpenState::Rows, true), |open| (open.state, open.skipped));
+        if state == OpenState::XaRows {
+            return Err(self.damaged("a definition stands within an XA transaction"));
+        }
+        // A statement that failed is logged where it may have had an effect in part.
+        if error_code != 0 && meaning != Meaning::Nothing {
+            tracing::warn!(source = %self.source, at = %self.place_text(), error_code, "a definition failed on the source");
+        }
+        if !skipped && !self.measuring {
+            let before = self.window.open_changes();
+            self.carry(meaning, statement, database);
+            self.pass_over_repeated(self.window.open_changes() - before)?;
+        }
+        match state {
+            OpenState::Announced => self.commit(),
+            _ => Ok(Step::Next),
+        }
+    }
+
+    fn carry(&mut self, meaning: Meaning, statement: &str, database: &str) {
+        match meaning {
+            Meaning::Schema { invalidates } => {
+                self.window.event(EventKind::SchemaChange {
+                    database: database.to_owned(),
+                    statement: Some(statement.to_owned()),
+                });
+                if let Some((table, reason)) = invalidates {
+                    self.window.event(EventKind::Invalidate { table, reason: reason.to_owned() });
+                }
+            }
+            Meaning::Truncate(table) => self.window.event(EventKind::Truncate { table }),
+            _ => {}
+        }
+    }
+
+    fn xa<'a>(&mut self, step: XaStep) -> Result<Step<'a>, FetchError> {
+        match (step, self.open.as_ref().map(|open| (open.state, open.skipped))) {
+            (XaStep::Start, Some((OpenState::Announced | OpenState::Rows, _))) => {
+                self.set_state(OpenState::XaRows);
+                Ok(Step::Next)
+            }
+            (XaStep::End, Some((OpenState::XaRows, _))) => Ok(Step::Next),
+            // What was prepared never happened, or was before the beginning.
+            (XaStep::Rollback, Some(_)) | (XaStep::Commit, Some((_, true))) => self.commit(),
+            (XaStep::Commit, _) => Err(self.xa_refused()),
+            _ => Err(self.damaged("a step of an XA transaction comes out of turn")),
+        }
+    }
+
+    pub(super) fn xa_prepare<'a>(&mut self, body: &[u8]) -> Result<Step<'a>, FetchError> {
+        let is_one_phase = body.first().is_some_and(|one_phase| *one_phase != 0);
+        let skipped = self.open.as_ref().is_some_and(|open| open.skipped);
+        match is_one_phase || skipped {
+            true => self.commit(),
+            false => Err(self.xa_refused()),
+        }
+    }
+
+    pub(super) fn xa_refused(&self) -> FetchError {
+        self.undecodable(
+            "an XA transaction is prepared in one place and committed in another, which is not carried yet; commit in one \
+             phase, or start after the XA transactions that are open",
+        )
+    }
+}
+
+/// Enough to find the statement, and none of its values.
+fn first_word(statement: &str) -> &str {
+    statement.split_whitespace().next().unwrap_or_default()
+}

@@ -1,0 +1,407 @@
+//! The grammar by hand-made events: what is a transaction, what is not, and where everything ends.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use tidemill_event::{EventKind, Part, Scn, TableSchema, Timeline, Window};
+use tidemill_fetchers_api::FetchError;
+
+use super::{Assembler, Origin, Skip, Step};
+use crate::event::{CHECKSUM_BYTES, Flavour, HEADER_BYTES, Header, RawEvent, kind};
+use crate::gtid::GtidSet;
+use crate::place::{BinlogName, Place};
+
+const UUID: &str = "11111111-1111-1111-1111-111111111111";
+
+/// A log that is written and read at once.
+struct Log {
+    assembler: Assembler,
+    offset: u64,
+}
+
+impl Log {
+    fn new() -> Log {
+        Log::with(Skip::default(), true)
+    }
+
+    fn with(skip: Skip, live: bool) -> Log {
+        let timeline = Timeline { number: 1, server: "s".into() };
+        let executed = Some(GtidSet::parse(Flavour::MySql, "").unwrap());
+        let origin = Origin { source: "test".into(), timeline, after: None, executed, skip, live };
+        let selector = Arc::new(|schema: &Arc<TableSchema>| match schema.name().table.as_str() {
+            "forbidden" => Err("the policy has no rule for it".to_owned()),
+            name => Ok(name != "declined"),
+        });
+        let mut log = Log { assembler: Assembler::new(origin, selector, Flavour::MySql), offset: 4 };
+        log.file(1).unwrap();
+        log
+    }
+
+    fn file(&mut self, number: u32) -> Result<(), FetchError> {
+        self.offset = 4;
+        self.assembler.begin_file(BinlogName::parse(&format!("binlog.{number:06}")).unwrap(), 4)
+    }
+
+    fn raw(
+        &mut self,
+        kind: u8,
+        flags: u16,
+        body: &[u8],
+        log_pos: Option<u32>,
+    ) -> Result<Vec<u8>, FetchError> {
+        let size = HEADER_BYTES + body.len() + CHECKSUM_BYTES;
+        self.offset += size as u64;
+        let log_pos = log_pos.unwrap_or(self.offset as u32);
+        let header = Header { timestamp: 100, kind, server_id: 1, size: size as u32, log_pos, flags };
+        match self.assembler.push(RawEvent { header, body }, false)? {
+            Step::Next => Ok(vec![]),
+            Step::Unpack(body) => Ok(body.to_vec()),
+            Step::Again => Ok(b"again".to_vec()),
+        }
+    }
+
+    fn event(&mut self, kind: u8, body: &[u8]) -> Result<(), FetchError> {
+        self.raw(kind, 0, body, None).map(drop)
+    }
+
+    fn gtid(&mut self, number: u64) -> Result<(), FetchError> {
+        self.gtid_with(number, 0)
+    }
+
+    /// `length`: what the event says of the whole transaction's bytes; zero: nothing.
+    fn gtid_with(&mut self, number: u64, length: u16) -> Result<(), FetchError> {
+        let mut body = vec![0];
+        body.extend_from_slice(&[0x11; 16]);
+        body.extend_from_slice(&number.to_le_bytes());
+        if length > 0 {
+            body.push(2);
+            body.extend_from_slice(&[0; 16]);
+            body.extend_from_slice(&(number * 1_000_000).to_le_bytes()[..7]);
+            body.push(252);
+            body.extend_from_slice(&length.to_le_bytes());
+        }
+        self.event(kind::GTID, &body)
+    }
+
+    fn query(&mut self, statement: &str) -> Result<(), FetchError> {
+        let mut body = vec![0; 8];
+        body.extend_from_slice(&[1, 0, 0, 0, 0, b'd', 0]);
+        body.extend_from_slice(statement.as_bytes());
+        self.event(kind::QUERY, &body)
+    }
+
+    fn table(&mut self, name: &str) -> Result<(), FetchError> {
+        let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, name.len() as u8];
+        body.extend_from_slice(name.as_bytes());
+        body.extend_from_slice(&[0, 1, 3, 0, 0]);
+        body.extend_from_slice(&[4, 3, 2, b'i', b'd', 1, 1, 0]);
+        self.event(kind::TABLE_MAP, &body)
+    }
+
+    fn rows(&mut self, ids: &[u8]) -> Result<(), FetchError> {
+        let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 1, 1];
+        ids.iter().for_each(|id| body.extend_from_slice(&[0, *id, 0, 0, 0]));
+        self.event(kind::WRITE_ROWS, &body)
+    }
+
+    fn xid(&mut self) -> Result<(), FetchError> {
+        self.event(kind::XID, &[0; 8])
+    }
+
+    fn transaction(&mut self, number: u64) {
+        self.gtid(number).unwrap();
+        self.query("BEGIN").unwrap();
+        self.table("t").unwrap();
+        self.rows(&[number as u8]).unwrap();
+        self.xid().unwrap();
+    }
+
+    fn windows(&mut self) -> Vec<Window> {
+        self.assembler.cut();
+        std::iter::from_fn(|| self.assembler.ready()).collect()
+    }
+
+    fn description(&mut self, created: u32) -> Result<(), FetchError> {
+        let mut body = 4u16.to_le_bytes().to_vec();
+        body.extend_from_slice(b"9.7.4");
+        body.resize(52, 0);
+        body.extend_from_slice(&created.to_le_bytes());
+        body.push(19);
+        body.resize(57 + 42, 8);
+        self.event(kind::FORMAT_DESCRIPTION, &body)
+    }
+}
+
+fn damaged(result: Result<impl std::fmt::Debug, FetchError>, part: &str) {
+    let error = result.expect_err(part).to_string();
+    assert!(error.contains(part) && error.contains("binlog.00000"), "{error}");
+}
+
+#[test]
+fn a_transaction_ends_where_its_commit_ends() {
+    let mut log = Log::new();
+    log.transaction(1);
+    let end = log.offset;
+    log.transaction(2);
+    let windows = log.windows();
+    assert_eq!(windows.len(), 1);
+    let transactions = &windows[0].transactions;
+    assert_eq!(transactions[0].scn, Scn::from_binlog(1, end).unwrap());
+    assert_eq!(transactions[1].scn, Scn::from_binlog(1, log.offset).unwrap());
+    assert_eq!(transactions[1].gtid, format!("{UUID}:2"));
+    assert_eq!(*windows[0].executed, *format!("{UUID}:1-2"));
+    assert_eq!(windows[0].span.upto, transactions[1].scn);
+}
+
+#[test]
+fn a_gtid_that_no_complete_transaction_follows_stops_the_stream() {
+    let mut log = Log::new();
+    log.gtid(1).unwrap();
+    damaged(log.gtid(2), "begins before the last one has ended");
+    let mut log = Log::new();
+    log.gtid(1).unwrap();
+    log.query("BEGIN").unwrap();
+    damaged(log.gtid(2), "begins before the last one has ended");
+}
+
+#[test]
+fn events_out_of_turn_stop_the_stream() {
+    damaged(Log::new().query("BEGIN"), "outside a transaction");
+    damaged(Log::new().xid(), "outside a transaction");
+    damaged(Log::new().table("t"), "outside a transaction");
+    let mut log = Log::new();
+    log.gtid(1).unwrap();
+    damaged(log.table("t"), "out of turn");
+    damaged(log.xid(), "out of turn");
+    log.query("BEGIN").unwrap();
+    damaged(log.query("BEGIN"), "out of turn");
+    damaged(log.rows(&[1]), "no table map names");
+}
+
+#[test]
+fn an_end_that_the_gtid_did_not_announce_stops_the_stream() {
+    let mut log = Log::new();
+    log.gtid_with(1, 9999).unwrap();
+    log.query("BEGIN").unwrap();
+    damaged(log.xid(), "does not end where");
+}
+
+#[test]
+fn bytes_that_are_missing_within_a_transaction_stop_the_stream() {
+    let mut log = Log::new();
+    log.gtid(1).unwrap();
+    let wrong = Some(log.offset as u32 + 500);
+    damaged(log.raw(kind::QUERY, 0, b"12345678\0\0\0\0\0\0BEGIN", wrong), "modulo 2^32");
+}
+
+#[test]
+fn a_live_server_may_pass_over_transactions_between_two_and_files_may_not() {
+    for live in [true, false] {
+        let mut log = Log::with(Skip::default(), live);
+        log.offset = 5000;
+        assert_eq!(log.gtid(1).is_ok(), live);
+    }
+}
+
+#[test]
+fn positions_beyond_four_gib_are_counted_in_64_bits() {
+    let mut log = Log::new();
+    let wrap = 1u64 << 32;
+    log.offset = wrap - 60;
+    log.assembler.place =
+        Some(Place { file: BinlogName::parse("binlog.000001").unwrap(), offset: log.offset });
+    log.transaction(1);
+    assert!(log.offset > wrap);
+    assert_eq!(log.windows()[0].transactions[0].scn.binlog_offset(), log.offset);
+}
+
+#[test]
+fn an_unknown_event_stops_the_stream_unless_it_says_that_it_may_be_skipped() {
+    let mut log = Log::new();
+    log.gtid(1).unwrap();
+    log.query("BEGIN").unwrap();
+    log.raw(200, 0x80, b"x", None).unwrap();
+    assert!(matches!(log.event(200, b"x"), Err(FetchError::Undecodable(_))));
+    assert!(matches!(Log::new().event(kind::INCIDENT, &[1, 0, 0]), Err(FetchError::Undecodable(_))));
+}
+
+#[test]
+fn rows_as_text_xa_and_partial_rollbacks_stop_the_stream() {
+    for (statement, part) in [
+        ("INSERT INTO t VALUES ('secret')", "binlog_format"),
+        ("ROLLBACK TO a", "rolled back in part"),
+        ("XA COMMIT 'a'", "XA"),
+        ("FROBNICATE x", "does not know"),
+    ] {
+        let mut log = Log::new();
+        log.gtid(1).unwrap();
+        log.query("BEGIN").unwrap();
+        let error = log.query(statement).unwrap_err();
+        assert!(matches!(error, FetchError::Undecodable(_)));
+        let error = error.to_string();
+        assert!(
+            error.contains(part) && error.contains("binlog.000001:") && !error.contains("secret"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_rollback_is_an_empty_transaction_and_one_after_rows_stops_the_stream() {
+    let mut log = Log::new();
+    log.gtid(1).unwrap();
+    log.query("BEGIN").unwrap();
+    log.query("SAVEPOINT a").unwrap();
+    log.query("ROLLBACK").unwrap();
+    assert_eq!(log.assembler.executed().unwrap().to_string(), format!("{UUID}:1"));
+    log.gtid(2).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("t").unwrap();
+    log.rows(&[1]).unwrap();
+    assert!(log.query("ROLLBACK").is_err());
+}
+
+#[test]
+fn declined_tables_cost_no_rows_and_move_readers_on() {
+    let mut log = Log::new();
+    log.gtid(1).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("declined").unwrap();
+    log.rows(&[1, 2, 3]).unwrap();
+    log.xid().unwrap();
+    assert!(log.windows().is_empty());
+    assert_eq!(log.assembler.counters.declined_events, 1);
+    log.assembler.cut_silence(1);
+    let windows = log.windows();
+    assert_eq!((windows[0].row_count(), windows[0].span.upto.binlog_offset()), (0, log.offset));
+    assert_eq!(*windows[0].executed, *format!("{UUID}:1"));
+}
+
+#[test]
+fn a_table_that_the_selector_forbids_stops_at_its_first_row() {
+    let mut log = Log::new();
+    log.transaction(1);
+    log.gtid(2).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("forbidden").unwrap();
+    let error = log.rows(&[1]).unwrap_err().to_string();
+    assert!(error.contains("d.forbidden") && error.contains("no rule"), "{error}");
+}
+
+#[test]
+fn a_window_is_cut_between_transactions_and_the_open_one_stays() {
+    let mut log = Log::new();
+    log.transaction(1);
+    let end = log.offset;
+    log.gtid(2).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("t").unwrap();
+    log.rows(&[7, 8]).unwrap();
+    let first = log.windows();
+    assert_eq!((first.len(), first[0].row_count(), first[0].span.upto.binlog_offset()), (1, 1, end));
+    log.rows(&[9]).unwrap();
+    log.xid().unwrap();
+    let second = log.windows();
+    second[0].validate().unwrap();
+    assert_eq!((second[0].row_count(), second[0].span.after), (3, first[0].span.upto));
+    assert_eq!(second[0].tables[0].ordinal.to_vec(), [0, 1, 2]);
+    assert_eq!(second[0].tables[0].txn.to_vec(), [0, 0, 0]);
+}
+
+#[test]
+fn fragments_stand_alone_and_do_not_move_readers() {
+    let mut log = Log::new();
+    log.assembler.set_window_bytes(30);
+    log.transaction(1);
+    let begin = log.offset;
+    log.gtid(2).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("t").unwrap();
+    // Without a length the transaction is measured first.
+    log.rows(&[1, 2, 3, 4, 5]).unwrap();
+    log.rows(&[6]).unwrap();
+    assert_eq!(log.raw(kind::XID, 0, &[0; 8], None).unwrap(), b"again");
+    let whole = log.windows();
+    assert_eq!(whole.iter().map(Window::row_count).sum::<usize>(), 1, "only the transaction before");
+
+    log.assembler.rewind(None).unwrap();
+    log.file(1).unwrap();
+    log.offset = begin;
+    log.assembler.place.as_mut().unwrap().offset = begin;
+    log.gtid(2).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("t").unwrap();
+    log.rows(&[1, 2, 3, 4, 5]).unwrap();
+    log.rows(&[6]).unwrap();
+    log.xid().unwrap();
+    let parts: Vec<_> =
+        log.windows().iter().map(|w| (w.transactions[0].part, w.row_count(), w.span.upto)).collect();
+    let (before, after) = (Scn::from_binlog(1, begin).unwrap(), Scn::from_binlog(1, log.offset).unwrap());
+    assert_eq!(parts, [(Part::First, 5, before), (Part::Last, 1, after)]);
+}
+
+#[test]
+fn what_a_crash_left_unfinished_never_happened() {
+    let mut log = Log::with(Skip::default(), false);
+    log.transaction(1);
+    log.gtid(2).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("t").unwrap();
+    log.rows(&[9]).unwrap();
+    log.file(2).unwrap();
+    log.description(1_700_000_000).unwrap();
+    log.transaction(2);
+    let windows = log.windows();
+    assert_eq!(windows.iter().map(Window::row_count).sum::<usize>(), 2);
+    assert_eq!(*windows.last().unwrap().executed, *format!("{UUID}:1-2"));
+
+    let mut log = Log::with(Skip::default(), false);
+    log.gtid(1).unwrap();
+    log.file(2).unwrap();
+    damaged(log.description(0), "the server had not crashed");
+}
+
+#[test]
+fn files_that_go_back_are_another_log() {
+    let mut log = Log::new();
+    log.file(3).unwrap();
+    log.description(0).unwrap();
+    assert!(matches!(log.file(2), Err(FetchError::Lineage { .. })));
+}
+
+#[test]
+fn transactions_before_a_time_are_passed_over_up_to_the_first_that_is_not() {
+    let skip = Skip { before_us: Some(3_000_000), ..Skip::default() };
+    let mut log = Log::with(skip, true);
+    for number in [1, 2, 3, 2] {
+        // GTID, BEGIN, table map, rows of one row, XID.
+        let length = 75 + 43 + 49 + 40 + 31;
+        log.gtid_with(number, length).unwrap();
+        log.query("BEGIN").unwrap();
+        log.table("t").unwrap();
+        log.rows(&[number as u8]).unwrap();
+        log.xid().unwrap();
+    }
+    let windows = log.windows();
+    let times: Vec<i64> = windows[0].transactions.iter().map(|t| t.commit_time_us).collect();
+    assert_eq!(times, [3_000_000, 2_000_000]);
+}
+
+#[test]
+fn definitions_are_events_with_an_ordinal_of_their_own() {
+    let mut log = Log::new();
+    log.gtid(1).unwrap();
+    log.query("ALTER TABLE t TRUNCATE PARTITION p0").unwrap();
+    log.gtid(2).unwrap();
+    log.query("TRUNCATE t").unwrap();
+    log.gtid(3).unwrap();
+    log.query("GRANT ALL ON *.* TO x").unwrap();
+    let windows = log.windows();
+    let kinds: Vec<_> = windows[0].events.iter().map(|e| (e.ordinal, e.txn, &e.kind)).collect();
+    assert!(matches!(kinds[0], (0, 0, EventKind::SchemaChange { .. })));
+    assert!(matches!(kinds[1], (1, 0, EventKind::Invalidate { .. })));
+    assert!(matches!(kinds[2], (2, 1, EventKind::Truncate { .. })));
+    assert_eq!((kinds.len(), windows[0].transactions.len()), (3, 2));
+    assert_eq!(*windows[0].executed, *format!("{UUID}:1-3"));
+}

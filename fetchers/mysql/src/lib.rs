@@ -1,0 +1,31 @@
+//! MySQL and MariaDB: committed transactions from a server's binlog or from binlog files, decoded straight into columns.
+//!
+//! ```text
+//! server ──▶ ServerTransport ─┐  events        ┌─ grammar of transactions, positions
+//!                             ├─────────▶ Assembler ──▶ WindowMaker ──▶ windows
+//! files ───▶ FilesTransport ──┘                └─ table maps ──▶ layouts ──▶ column builders
+//! ```
+//!
+//! What is not here: storing windows (the relay's log), judging rows (the source policy), copying tables (the clone).
+
+mod assemble;
+mod ddl;
+mod event;
+mod fetcher;
+mod gtid;
+mod limits;
+mod options;
+mod place;
+mod preflight;
+mod random;
+mod start;
+mod table;
+mod transport;
+mod value;
+mod window;
+mod wire;
+
+pub use assemble::Counters;
+pub use fetcher::MySqlFetcher;
+pub use options::{FileOptions, FileSet, Origin, Password, ServerOptions};
+pub use preflight::{Finding, Level, preflight};

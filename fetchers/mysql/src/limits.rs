@@ -1,0 +1,38 @@
+//! Numbers with a reason, and how they relate.
+
+use std::time::Duration;
+
+use tidemill_event::limits::{FRAME_BYTES_MAX, WINDOW_BYTES_MAX};
+
+/// One event, as both families limit it by `max_allowed_packet`.
+pub(crate) const EVENT_BYTES_MAX: usize = 1 << 30;
+
+/// What one read asks the kernel for: large enough that a drain is bound by decoding, small enough for a cache.
+pub(crate) const READ_BYTES: usize = 256 << 10;
+
+/// A buffer that had to hold a larger event is given back down to this size.
+pub(crate) const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+/// A quiet or filtered stretch of the log moves readers on after this many bytes.
+pub(crate) const SILENT_BYTES_MAX: u64 = 1 << 20;
+
+/// Table maps of one connection and layouts of all; past this many the caches start anew.
+pub(crate) const TABLE_MAPS_MAX: usize = 1 << 14;
+
+/// Between two looks at a file that is followed.
+pub(crate) const FOLLOW_PAUSE: Duration = Duration::from_millis(20);
+
+/// The first pause before a lost connection is made again; it doubles up to the last.
+pub(crate) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause.
+pub(crate) const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Connecting, signing in and asking for the log.
+pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A connection that was silent for this many heartbeats is lost.
+pub(crate) const HEARTBEATS_MISSED: u32 = 3;
+
+const _: () = assert!(EVENT_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(READ_BYTES <= BUFFER_BYTES_KEPT);
+const _: () = assert!(SILENT_BYTES_MAX <= WINDOW_BYTES_MAX as u64);

@@ -1,0 +1,233 @@
+//! What `tidemill check` asks of a server: whether capture can work, and for each thing that stands in its way, what mends it.
+
+use std::collections::HashMap;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use crate::event::Flavour;
+use crate::options::ServerOptions;
+use crate::random;
+use crate::transport::{Resume, TransportError, connect_for_queries, read_facts};
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Good to know.
+    Note,
+    /// Capture works; something is lost or at risk.
+    Warning,
+    /// Capture cannot work.
+    Error,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub level: Level,
+    /// What is so.
+    pub what: String,
+    /// What to do: most often SQL.
+    pub fix: String,
+}
+
+fn finding(level: Level, what: impl Into<String>, fix: impl Into<String>) -> Finding {
+    Finding { level, what: what.into(), fix: fix.into() }
+}
+
+/// Everything that is wrong or doubtful about capture from that server; empty: all is well.
+pub async fn preflight(options: &ServerOptions) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut conn = match connect_for_queries(options).await {
+        Ok(conn) => conn,
+        Err(error) => return vec![unreachable_server(error, options)],
+    };
+    let variables = match variables(&mut conn).await {
+        Ok(variables) => variables,
+        Err(error) => return vec![unreachable_server(TransportError::lost(error.to_string()), options)],
+    };
+    settings(&variables, &mut findings);
+    if get(&variables, "log_bin") == "ON" {
+        dump(&mut conn, options, &mut findings).await;
+    }
+    server_ids(&mut conn, options, &variables, &mut findings).await;
+    tables_without_key(&mut conn, &mut findings).await;
+    let _ = conn.disconnect().await;
+    findings.sort_by_key(|f| std::cmp::Reverse(f.level));
+    findings
+}
+
+fn unreachable_server(error: TransportError, options: &ServerOptions) -> Finding {
+    let server = format!("{}:{}", options.host, options.port);
+    match error {
+        TransportError::Lost(error) => finding(
+            Level::Error,
+            format!("the server {server} cannot be reached: {error}"),
+            "check host and port, and that the server listens there (bind_address, firewall)",
+        ),
+        TransportError::Failed(tidemill_fetchers_api::FetchError::Setup { what, mend }) => {
+            finding(Level::Error, format!("{server}: {what}"), mend)
+        }
+        TransportError::Failed(error) => finding(Level::Error, format!("{server}: {error}"), ""),
+    }
+}
+
+async fn variables(conn: &mut Conn) -> Result<HashMap<String, String>, mysql_async::Error> {
+    let rows: Vec<(String, String)> = conn.query("SHOW GLOBAL VARIABLES").await?;
+    Ok(rows.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect())
+}
+
+fn get<'a>(variables: &'a HashMap<String, String>, name: &str) -> &'a str {
+    variables.get(name).map_or("", String::as_str)
+}
+
+/// What the variables alone tell.
+fn settings(variables: &HashMap<String, String>, findings: &mut Vec<Finding>) {
+    let get = |name: &str| get(variables, name);
+    let flavour = if get("version").contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
+    let mut add = |level, what: String, fix: &str| findings.push(finding(level, what, fix));
+    if get("log_bin") != "ON" {
+        add(
+            Level::Error,
+            "log_bin is OFF".into(),
+            "start the server with log_bin=binlog and a server_id, then clone the tables",
+        );
+    }
+    if !get("binlog_format").is_empty() && get("binlog_format") != "ROW" {
+        add(
+            Level::Error,
+            format!("binlog_format is {}", get("binlog_format")),
+            "SET GLOBAL binlog_format = 'ROW' (sessions that are open keep theirs), and in the server's configuration",
+        );
+    }
+    if get("binlog_row_metadata") != "FULL" {
+        add(
+            Level::Error,
+            format!("binlog_row_metadata is {}", get("binlog_row_metadata")),
+            "SET GLOBAL binlog_row_metadata = FULL, and in the server's configuration; rows logged before that cannot be read",
+        );
+    }
+    if get("binlog_row_image") != "FULL" {
+        add(
+            Level::Warning,
+            format!(
+                "binlog_row_image is {}: columns that did not change are absent",
+                get("binlog_row_image")
+            ),
+            "SET GLOBAL binlog_row_image = 'FULL', and in the server's configuration",
+        );
+    }
+    if get("binlog_row_value_options") == "PARTIAL_JSON" {
+        add(
+            Level::Error,
+            "JSON columns are logged as differences".into(),
+            "SET GLOBAL binlog_row_value_options = ''",
+        );
+    }
+    if flavour == Flavour::MySql && get("gtid_mode") != "ON" {
+        add(
+            Level::Warning,
+            format!("gtid_mode is {}: readers cannot follow a fail-over", get("gtid_mode")),
+            "SET GLOBAL enforce_gtid_consistency = ON, then SET GLOBAL gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE, ON, one after the other",
+        );
+    }
+    if get("mysql56_temporal_format") == "OFF" {
+        add(
+            Level::Error,
+            "mysql56_temporal_format is OFF: new tables have times in a format that is not decoded".into(),
+            "SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE … FORCE for tables made before",
+        );
+    }
+    if get("binlog_checksum") == "NONE" {
+        add(
+            Level::Note,
+            "binlog_checksum is NONE: damage on disk goes unnoticed".into(),
+            "SET GLOBAL binlog_checksum = CRC32",
+        );
+    }
+    if get("server_id") == "0" {
+        add(
+            Level::Error,
+            "server_id is 0: replicas are refused".into(),
+            "SET GLOBAL server_id = 1, and in the server's configuration",
+        );
+    }
+    retention(&get, &mut add);
+}
+
+/// A reader that is away for longer than binlogs are kept must clone anew.
+fn retention<'a>(get: &impl Fn(&str) -> &'a str, add: &mut impl FnMut(Level, String, &str)) {
+    const DAY: f64 = 86_400.0;
+    const DAYS_MIN: f64 = 2.0;
+    let seconds = get("binlog_expire_logs_seconds").parse::<f64>().unwrap_or(0.0);
+    let days = get("expire_logs_days").parse::<f64>().unwrap_or(0.0);
+    let kept = if seconds > 0.0 { seconds / DAY } else { days };
+    if kept > 0.0 && kept < DAYS_MIN {
+        add(
+            Level::Warning,
+            format!(
+                "binlogs are kept for {:.1} hours: a reader that is away for longer must clone anew",
+                kept * 24.0
+            ),
+            "SET GLOBAL binlog_expire_logs_seconds = 604800, and in the server's configuration",
+        );
+    }
+}
+
+/// The proof: a dump is asked for and begins.
+async fn dump(conn: &mut Conn, options: &ServerOptions, findings: &mut Vec<Finding>) {
+    let attempt = async {
+        let facts = read_facts(conn).await?;
+        let timeline = tidemill_event::Timeline { number: 1, server: facts.identity.clone() };
+        let resume = Resume { timeline, executed: None, place: Some(facts.end.clone()) };
+        let (mut transport, _) = resume.dump(options, &facts, random::server_id()).await?;
+        while transport.take()?.is_none() {
+            if transport.fill()? == crate::transport::Filled::Idle {
+                transport.wait().await?;
+            }
+        }
+        Ok::<(), TransportError>(())
+    };
+    if let Err(error) = attempt.await {
+        findings.push(unreachable_server(error, options));
+    }
+}
+
+async fn server_ids(
+    conn: &mut Conn,
+    options: &ServerOptions,
+    variables: &HashMap<String, String>,
+    findings: &mut Vec<Finding>,
+) {
+    let Some(ours) = options.server_id else { return };
+    let fix = "set `server_id` to a number that neither the server nor another replica has, or leave it out";
+    if get(variables, "server_id") == ours.to_string() {
+        findings.push(finding(Level::Error, format!("our server_id {ours} is the server's own"), fix));
+    }
+    let query = match get(variables, "version").contains("MariaDB") {
+        true => "SHOW SLAVE HOSTS",
+        false => "SHOW REPLICAS",
+    };
+    let replicas: Vec<mysql_async::Row> = conn.query(query).await.unwrap_or_default();
+    let is_taken = replicas.iter().any(|row| row.get_opt::<u32, _>(0).and_then(Result::ok) == Some(ours));
+    if is_taken {
+        findings.push(finding(Level::Error, format!("another replica has our server_id {ours}"), fix));
+    }
+}
+
+async fn tables_without_key(conn: &mut Conn, findings: &mut Vec<Finding>) {
+    let query = "SELECT CONCAT(t.table_schema, '.', t.table_name) FROM information_schema.tables t \
+         WHERE t.table_type = 'BASE TABLE' \
+         AND t.table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
+         AND NOT EXISTS (SELECT 1 FROM information_schema.table_constraints c WHERE c.constraint_type = 'PRIMARY KEY' \
+         AND c.table_schema = t.table_schema AND c.table_name = t.table_name) ORDER BY 1";
+    let tables: Vec<String> = conn.query(query).await.unwrap_or_default();
+    for table in tables {
+        findings.push(finding(
+            Level::Warning,
+            format!("table {table} has no primary key: its changes cannot be consolidated"),
+            format!("ALTER TABLE {table} ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY"),
+        ));
+    }
+}

@@ -1,0 +1,14 @@
+//! From a table map and row images to columns: what the map says, which schema and decoders follow from it, and the
+//! builders that rows are decoded straight into.
+
+mod charset;
+mod column;
+mod layout;
+mod map;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use layout::Layout;
+pub(crate) use map::{TableMap, table_id};
+pub(crate) use rows::{RowError, RowsEvent, TableBuilder};

@@ -1,0 +1,186 @@
+//! DECIMAL: groups of nine digits in four bytes, shorter groups at both ends in as many bytes as they need,
+//! big-endian, sign bit inverted, all bits inverted when negative.
+
+use arrow_buffer::i256;
+
+use crate::value::ValueError;
+use crate::wire::Bytes;
+
+/// Bytes of a group by its digits.
+const GROUP_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
+const POWERS: [u32; 10] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+const GROUP_DIGITS: usize = 9;
+const PRECISION_MAX: u8 = 65;
+const SCALE_MAX: u8 = 30;
+
+/// Digits in all and behind the point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) precision: u8,
+    pub(crate) scale: u8,
+}
+
+impl Shape {
+    pub(crate) fn new(precision: u8, scale: u8) -> Option<Shape> {
+        let fits = (1..=PRECISION_MAX).contains(&precision) && scale <= SCALE_MAX.min(precision);
+        fits.then_some(Shape { precision, scale })
+    }
+
+    fn whole(self) -> usize {
+        usize::from(self.precision - self.scale)
+    }
+
+    /// Digits of each group, from the highest.
+    fn groups(self) -> impl Iterator<Item = usize> {
+        let (whole, scale) = (self.whole(), usize::from(self.scale));
+        let head = whole % GROUP_DIGITS;
+        let full = whole / GROUP_DIGITS + scale / GROUP_DIGITS;
+        let tail = scale % GROUP_DIGITS;
+        std::iter::once(head).chain(std::iter::repeat_n(GROUP_DIGITS, full)).chain(std::iter::once(tail))
+    }
+
+    pub(crate) fn bytes(self) -> usize {
+        self.groups().map(|digits| GROUP_BYTES[digits]).sum()
+    }
+}
+
+/// A number that decimals are gathered in.
+pub(crate) trait Gather: Copy {
+    const ZERO: Self;
+    fn push(self, group: u32, power: u32) -> Self;
+    fn negate(self) -> Self;
+}
+
+impl Gather for i128 {
+    const ZERO: Self = 0;
+    #[inline]
+    fn push(self, group: u32, power: u32) -> Self {
+        self * i128::from(power) + i128::from(group)
+    }
+    #[inline]
+    fn negate(self) -> Self {
+        -self
+    }
+}
+
+impl Gather for i256 {
+    const ZERO: Self = i256::ZERO;
+    fn push(self, group: u32, power: u32) -> Self {
+        let (power, group) = (i256::from_i128(i128::from(power)), i256::from_i128(i128::from(group)));
+        self.wrapping_mul(power).wrapping_add(group)
+    }
+    fn negate(self) -> Self {
+        self.wrapping_neg()
+    }
+}
+
+/// The value without its point: 1.50 of scale 2 is 150. `T` must hold the precision: 38 digits for `i128`.
+#[inline]
+pub(crate) fn read<T: Gather>(b: &mut Bytes<'_>, shape: Shape) -> Result<T, ValueError> {
+    let bytes = b.take(shape.bytes())?;
+    let negative = bytes.first().is_some_and(|first| first & 0x80 == 0);
+    let flip = if negative { u8::MAX } else { 0 };
+    let mut value = T::ZERO;
+    let mut at = 0;
+    for digits in shape.groups() {
+        let mut group = 0u32;
+        for byte in &bytes[at..at + GROUP_BYTES[digits]] {
+            let byte = if at == 0 { byte ^ 0x80 ^ flip } else { byte ^ flip };
+            group = group << 8 | u32::from(byte);
+            at += 1;
+        }
+        if group >= POWERS[digits] && digits > 0 {
+            return Err(ValueError::Malformed("a decimal has a digit over nine"));
+        }
+        value = value.push(group, POWERS[digits]);
+    }
+    Ok(if negative { value.negate() } else { value })
+}
+
+/// The number as the server prints it.
+pub(crate) fn print(b: &mut Bytes<'_>, shape: Shape, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let value: i256 = read(b, shape)?;
+    let text = value.to_string();
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
+    let scale = usize::from(shape.scale);
+    let padded = format!("{digits:0>width$}", width = scale + 1);
+    let (whole, fraction) = padded.split_at(padded.len() - scale);
+    out.extend_from_slice(sign.as_bytes());
+    out.extend_from_slice(whole.as_bytes());
+    if scale > 0 {
+        out.push(b'.');
+        out.extend_from_slice(fraction.as_bytes());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The server's form of a number, written from the manual's description.
+    fn encode(shape: Shape, negative: bool, digits: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut rest = digits;
+        for group in shape.groups() {
+            let (head, tail) = rest.split_at(group);
+            let value: u32 = if group == 0 { 0 } else { head.parse().unwrap() };
+            out.extend_from_slice(&value.to_be_bytes()[4 - GROUP_BYTES[group]..]);
+            rest = tail;
+        }
+        out[0] ^= 0x80;
+        if negative {
+            out.iter_mut().for_each(|b| *b = !*b);
+        }
+        out
+    }
+
+    #[test]
+    fn the_manual_s_example_is_read() {
+        let bytes = [0x81, 0x0D, 0xFB, 0x38, 0xD2, 0x04, 0xD2];
+        let shape = Shape::new(14, 4).unwrap();
+        assert_eq!(read::<i128>(&mut Bytes(&bytes), shape), Ok(12_345_678_901_234));
+        let negative: Vec<u8> = bytes.iter().map(|b| !b).collect();
+        assert_eq!(read::<i128>(&mut Bytes(&negative), shape), Ok(-12_345_678_901_234));
+        let mut text = Vec::new();
+        print(&mut Bytes(&negative), shape, &mut text).unwrap();
+        assert_eq!(text, b"-1234567890.1234");
+    }
+
+    #[test]
+    fn zero_has_no_sign_and_a_leading_digit() {
+        let shape = Shape::new(5, 3).unwrap();
+        let mut text = Vec::new();
+        print(&mut Bytes(&encode(shape, false, "00000")), shape, &mut text).unwrap();
+        assert_eq!(text, b"0.000");
+    }
+
+    #[test]
+    fn a_digit_over_nine_is_refused() {
+        assert!(read::<i128>(&mut Bytes(&[0x80 | 10]), Shape::new(1, 0).unwrap()).is_err());
+    }
+
+    fn numbers() -> impl Strategy<Value = (Shape, bool, String)> {
+        (1..=65u8).prop_flat_map(|p| (Just(p), 0..=p.min(30))).prop_flat_map(|(p, s)| {
+            let digits = prop::collection::vec(prop::char::range('0', '9'), usize::from(p));
+            (Just(Shape::new(p, s).unwrap()), any::<bool>(), digits.prop_map(String::from_iter))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_precision_and_scale_is_read_exactly((shape, negative, digits) in numbers()) {
+            let bytes = encode(shape, negative, &digits);
+            let sign = if negative { "-" } else { "" };
+            let expected = i256::from_string(&format!("{sign}{digits}")).unwrap();
+            prop_assert_eq!(read::<i256>(&mut Bytes(&bytes), shape), Ok(expected));
+            if shape.precision <= 38 {
+                prop_assert_eq!(read::<i128>(&mut Bytes(&bytes), shape), Ok(expected.to_i128().unwrap()));
+            }
+            prop_assert!(read::<i256>(&mut Bytes(&bytes[..bytes.len() - 1]), shape).is_err());
+        }
+    }
+}

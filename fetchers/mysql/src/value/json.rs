@@ -1,0 +1,319 @@
+//! MySQL's binary JSON as the text that the server prints for it.
+//!
+//! A container holds its element count, its size, the places of its keys (objects) and a type and a place or a
+//! small value for each element. Places count from the container's beginning.
+
+use std::io::Write;
+
+use crate::value::time::{Packed, print_packed};
+use crate::value::{ValueError, decimal};
+use crate::wire::{Bytes, Malformed};
+
+/// Deeper than any that a server makes.
+const DEPTH_MAX: u32 = 128;
+
+const SMALL_OBJECT: u8 = 0x00;
+const LARGE_OBJECT: u8 = 0x01;
+const SMALL_ARRAY: u8 = 0x02;
+const LARGE_ARRAY: u8 = 0x03;
+const LITERAL: u8 = 0x04;
+const INT16: u8 = 0x05;
+const UINT16: u8 = 0x06;
+const INT32: u8 = 0x07;
+const UINT32: u8 = 0x08;
+const INT64: u8 = 0x09;
+const UINT64: u8 = 0x0a;
+const DOUBLE: u8 = 0x0b;
+const STRING: u8 = 0x0c;
+const OPAQUE: u8 = 0x0f;
+
+/// Appends the text of a whole document.
+pub(crate) fn print(document: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    // What UPDATE IGNORE may leave of a document that is no document: the server shows null.
+    let Some((kind, body)) = document.split_first() else {
+        out.extend_from_slice(b"null");
+        return Ok(());
+    };
+    value(*kind, body, 0, out)
+}
+
+fn value(kind: u8, bytes: &[u8], depth: u32, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let mut b = Bytes(bytes);
+    match kind {
+        SMALL_OBJECT | LARGE_OBJECT | SMALL_ARRAY | LARGE_ARRAY => container(kind, bytes, depth, out)?,
+        LITERAL => literal(b.u8()?, out)?,
+        INT16 => number(out, i16::from_le_bytes(b.array()?)),
+        UINT16 => number(out, b.u16()?),
+        INT32 => number(out, i32::from_le_bytes(b.array()?)),
+        UINT32 => number(out, b.u32()?),
+        INT64 => number(out, i64::from_le_bytes(b.array()?)),
+        UINT64 => number(out, b.u64()?),
+        DOUBLE => double(f64::from_le_bytes(b.array()?), out)?,
+        STRING => {
+            let length = text_length(&mut b)?;
+            quote(b.take(length)?, out)?;
+        }
+        OPAQUE => opaque(b, out)?,
+        _ => return Err(ValueError::Malformed("a JSON value has an unknown type")),
+    }
+    Ok(())
+}
+
+fn literal(code: u8, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    out.extend_from_slice(match code {
+        0 => b"null",
+        1 => b"true",
+        2 => b"false",
+        _ => return Err(Malformed("a JSON literal is unknown")),
+    });
+    Ok(())
+}
+
+fn number(out: &mut Vec<u8>, value: impl std::fmt::Display) {
+    write!(out, "{value}").expect("a vector takes every write");
+}
+
+/// Places and small values of a container have two bytes, or four in a large one.
+fn container(kind: u8, bytes: &[u8], depth: u32, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    if depth >= DEPTH_MAX {
+        return Err(ValueError::Malformed("a JSON value is too deep"));
+    }
+    let is_object = kind == SMALL_OBJECT || kind == LARGE_OBJECT;
+    let width = if kind == SMALL_OBJECT || kind == SMALL_ARRAY { 2 } else { 4 };
+    let mut b = Bytes(bytes);
+    let count = b.uint(width)? as usize;
+    let size = b.uint(width)? as usize;
+    let whole = bytes.get(..size).ok_or(Malformed("a JSON container is longer than its column"))?;
+    let keys_bytes = if is_object { count.saturating_mul(width + 2) } else { 0 };
+    let mut keys = Bytes(b.take(keys_bytes)?);
+    let mut values = Bytes(b.take(count.saturating_mul(width + 1))?);
+    out.push(if is_object { b'{' } else { b'[' });
+    for i in 0..count {
+        if i > 0 {
+            out.extend_from_slice(b", ");
+        }
+        if is_object {
+            let (at, length) = (keys.uint(width)? as usize, usize::from(keys.u16()?));
+            let key = whole.get(at..at.saturating_add(length));
+            quote(key.ok_or(Malformed("a JSON key lies outside its object"))?, out)?;
+            out.extend_from_slice(b": ");
+        }
+        element(whole, &mut values, width, depth, out)?;
+    }
+    out.push(if is_object { b'}' } else { b']' });
+    Ok(())
+}
+
+/// An element that fits where its place would stand, stands there itself.
+fn element(
+    whole: &[u8],
+    entries: &mut Bytes<'_>,
+    width: usize,
+    depth: u32,
+    out: &mut Vec<u8>,
+) -> Result<(), ValueError> {
+    let kind = entries.u8()?;
+    let entry = entries.take(width)?;
+    let inline = matches!(kind, LITERAL | INT16 | UINT16) || (width == 4 && matches!(kind, INT32 | UINT32));
+    if inline {
+        return value(kind, entry, depth + 1, out);
+    }
+    let at = Bytes(entry).uint(width)? as usize;
+    let bytes = whole.get(at..).ok_or(Malformed("a JSON value lies outside its container"))?;
+    value(kind, bytes, depth + 1, out)
+}
+
+/// Seven bits a byte, lowest first; the top bit says that more follow.
+fn text_length(b: &mut Bytes<'_>) -> Result<usize, Malformed> {
+    let mut length = 0u64;
+    for shift in [0, 7, 14, 21, 28] {
+        let byte = b.u8()?;
+        length |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return usize::try_from(length).map_err(|_| Malformed("a JSON text is too long"));
+        }
+    }
+    Err(Malformed("a JSON text has an impossible length"))
+}
+
+fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let text = std::str::from_utf8(text).map_err(|_| Malformed("a JSON text is not UTF-8"))?;
+    out.push(b'"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate().filter(|(_, c)| *c < 0x20 || *c == b'"' || *c == b'\\') {
+        out.extend_from_slice(&text.as_bytes()[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => write!(out, "\\u{control:04x}").expect("a vector takes every write"),
+        }
+    }
+    out.extend_from_slice(&text.as_bytes()[plain..]);
+    out.push(b'"');
+    Ok(())
+}
+
+/// The shortest digits that give the same number back, with an exponent outside 1e-15 … 1e15, and `.0` behind an integer.
+fn double(value: f64, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    const POINT_MAX: i32 = 15;
+    if !value.is_finite() {
+        return Err(ValueError::Malformed("a JSON number is not finite"));
+    }
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` prints an exponent");
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |m| ("-", m));
+    let exponent: i32 = exponent.parse().expect("`{:e}` prints a number behind e");
+    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    // The value is 0.DIGITS × 10^point.
+    let point = exponent + 1;
+    out.extend_from_slice(sign.as_bytes());
+    let written = if !(1 - POINT_MAX..=POINT_MAX).contains(&point) {
+        let (first, rest) = digits.split_at(1);
+        let dot = if rest.is_empty() { "" } else { "." };
+        write!(out, "{first}{dot}{rest}e{exponent}")
+    } else if point <= 0 {
+        write!(out, "0.{:0>width$}", digits, width = digits.len() + point.unsigned_abs() as usize)
+    } else {
+        let point = point as usize;
+        match digits.len() > point {
+            true => write!(out, "{}.{}", &digits[..point], &digits[point..]),
+            false => write!(out, "{digits:0<point$}.0"),
+        }
+    };
+    written.expect("a vector takes every write");
+    Ok(())
+}
+
+/// A value of a type of SQL.
+fn opaque(mut b: Bytes<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    const TIMESTAMP: u8 = 7;
+    const DATE: u8 = 10;
+    const TIME: u8 = 11;
+    const DATETIME: u8 = 12;
+    const DECIMAL: u8 = 246;
+    let kind = b.u8()?;
+    let length = text_length(&mut b)?;
+    let mut b = Bytes(b.take(length)?);
+    let temporal = match kind {
+        DECIMAL => {
+            let shape = decimal::Shape::new(b.u8()?, b.u8()?);
+            return decimal::print(
+                &mut b,
+                shape.ok_or(Malformed("a JSON decimal has an impossible precision"))?,
+                out,
+            );
+        }
+        DATE => Packed::Date,
+        TIME => Packed::Time,
+        DATETIME | TIMESTAMP => Packed::DateTime,
+        _ => {
+            write!(out, "\"base64:type{kind}:").expect("a vector takes every write");
+            base64(b.0, out);
+            out.push(b'"');
+            return Ok(());
+        }
+    };
+    out.push(b'"');
+    print_packed(i64::from_le_bytes(b.array()?), temporal, out);
+    out.push(b'"');
+    Ok(())
+}
+
+fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for chunk in bytes.chunks(3) {
+        let bits =
+            chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * i) & 63) as usize];
+            out.push(if i <= chunk.len() { digit } else { b'=' });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(document: &[u8]) -> String {
+        let mut out = Vec::new();
+        print(document, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn number_text(value: f64) -> String {
+        let mut document = vec![DOUBLE];
+        document.extend_from_slice(&value.to_le_bytes());
+        text(&document)
+    }
+
+    #[test]
+    fn scalars_are_printed_as_the_server_does() {
+        assert_eq!(text(&[]), "null");
+        assert_eq!(text(&[LITERAL, 1]), "true");
+        assert_eq!(text(&[INT16, 0xff, 0xff]), "-1");
+        assert_eq!(text(&[UINT64, 255, 255, 255, 255, 255, 255, 255, 255]), "18446744073709551615");
+        assert_eq!(text(&[STRING, 3, b'a', b'"', 1]), r#""a\"\u0001""#);
+        assert_eq!(text(&[OPAQUE, 16, 2, 0xab, 0xcd]), r#""base64:type16:q80=""#);
+    }
+
+    #[test]
+    fn doubles_have_the_server_s_shape() {
+        for (value, expected) in [
+            (0.0, "0.0"),
+            (1.0, "1.0"),
+            (-1.5, "-1.5"),
+            (0.1, "0.1"),
+            (1e14, "100000000000000.0"),
+            (1e15, "1e15"),
+            (1.25e300, "1.25e300"),
+            (1e-5, "0.00001"),
+            (1e-15, "0.000000000000001"),
+            (1.5e-16, "1.5e-16"),
+            (123456.789, "123456.789"),
+        ] {
+            assert_eq!(number_text(value), expected);
+        }
+    }
+
+    #[test]
+    fn containers_hold_small_values_in_place_and_others_behind() {
+        // [1, "a"] in an object under "k".
+        let array = [2, 0, 12, 0, INT16, 1, 0, STRING, 10, 0, 1, b'a'];
+        let mut object = vec![SMALL_OBJECT, 1, 0, 0, 0, 11, 0, 1, 0, SMALL_ARRAY, 12, 0, b'k'];
+        object.extend_from_slice(&array);
+        object[3] = (object.len() - 1) as u8;
+        assert_eq!(text(&object), r#"{"k": [1, "a"]}"#);
+        for len in 1..object.len() {
+            assert!(print(&object[..len], &mut Vec::new()).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_container_within_itself_is_refused() {
+        let document = [SMALL_ARRAY, 1, 0, 7, 0, SMALL_ARRAY, 0, 0];
+        assert!(print(&document, &mut Vec::new()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_printed_double_is_the_same_number(bits in any::<u64>()) {
+            let value = f64::from_bits(bits);
+            prop_assume!(value.is_finite());
+            prop_assert_eq!(number_text(value).parse::<f64>().unwrap(), value);
+        }
+
+        #[test]
+        fn damaged_bytes_are_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = print(&bytes, &mut Vec::new());
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Values of a row image, from their bytes to what Arrow holds. Pure functions over bytes.
+
+pub(crate) mod decimal;
+pub(crate) mod json;
+pub(crate) mod time;
+
+use crate::wire::Malformed;
+
+/// Why a value does not become one of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ValueError {
+    /// The bytes are not what the type says.
+    Malformed(&'static str),
+    /// A value that the type allows and we do not carry; the text says why and how to mend it.
+    Refused(String),
+}
+
+impl From<Malformed> for ValueError {
+    fn from(Malformed(what): Malformed) -> Self {
+        ValueError::Malformed(what)
+    }
+}

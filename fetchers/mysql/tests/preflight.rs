@@ -1,0 +1,78 @@
+//! What `tidemill check` finds on real servers, and that what it says mends it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use tidemill_fetchers_mysql::{Finding, Level, Password, ServerOptions, preflight};
+use tidemill_servers::{Kind, Options, Server};
+
+fn user(server: &Server) -> ServerOptions {
+    ServerOptions::new("127.0.0.1", server.port(), Server::USER, Password::new(server.user_password()))
+}
+
+fn has(findings: &[Finding], level: Level, what: &str, fix: &str) -> bool {
+    findings.iter().any(|f| f.level == level && f.what.contains(what) && f.fix.contains(fix))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_set_up_for_capture_has_nothing_that_stands_in_the_way() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        let findings = preflight(&user(&server)).await;
+        assert_eq!(findings, [], "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_setting_that_stands_in_the_way_is_found_with_the_statement_that_mends_it() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        server
+            .sql(
+                "SET GLOBAL binlog_row_image = 'MINIMAL'; SET GLOBAL binlog_format = 'MIXED'; \
+                 SET GLOBAL binlog_row_metadata = 'MINIMAL'; SET GLOBAL binlog_checksum = 'NONE'; \
+                 SET GLOBAL binlog_expire_logs_seconds = 3600; CREATE DATABASE d; CREATE TABLE d.t (id INT)",
+            )
+            .await
+            .unwrap();
+        let findings = preflight(&user(&server)).await;
+        for (level, what, fix) in [
+            (Level::Error, "binlog_format is MIXED", "SET GLOBAL binlog_format = 'ROW'"),
+            (Level::Error, "binlog_row_metadata is MINIMAL", "SET GLOBAL binlog_row_metadata = FULL"),
+            (Level::Warning, "binlog_row_image is MINIMAL", "SET GLOBAL binlog_row_image = 'FULL'"),
+            (Level::Warning, "kept for 1.0 hours", "binlog_expire_logs_seconds"),
+            (Level::Warning, "d.t has no primary key", "ALTER TABLE d.t"),
+            (Level::Note, "binlog_checksum is NONE", "CRC32"),
+        ] {
+            assert!(has(&findings, level, what, fix), "{kind}: {what}: {findings:#?}");
+        }
+        assert!(findings.is_sorted_by(|a, b| a.level >= b.level), "the worst comes first");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_let_us_in_says_why() {
+    for kind in Kind::ALL {
+        let mut server = Server::start(kind, Options::default()).await.unwrap();
+        let mut wrong = user(&server);
+        wrong.password = Password::new("wrong");
+        let findings = preflight(&wrong).await;
+        assert!(
+            has(&findings, Level::Error, "Access denied", "GRANT REPLICATION SLAVE"),
+            "{kind}: {findings:?}"
+        );
+
+        server.sql("CREATE USER reader IDENTIFIED BY 'r'; GRANT SELECT ON *.* TO reader").await.unwrap();
+        let reader = ServerOptions::new("127.0.0.1", server.port(), "reader", Password::new("r"));
+        let findings = preflight(&reader).await;
+        assert!(has(&findings, Level::Error, "denied", "GRANT REPLICATION SLAVE"), "{kind}: {findings:?}");
+
+        let mut clash = user(&server);
+        clash.server_id = Some(1);
+        let findings = preflight(&clash).await;
+        assert!(has(&findings, Level::Error, "is the server's own", "server_id"), "{kind}: {findings:?}");
+
+        server.kill();
+        let findings = preflight(&user(&server)).await;
+        assert!(has(&findings, Level::Error, "cannot be reached", "host and port"), "{kind}: {findings:?}");
+    }
+}

@@ -1,0 +1,375 @@
+//! Consumers in the sandbox: what they are given, what they did, and that nothing of a delivery that failed is
+//! left over.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow_array::{ArrayRef, Int64Array};
+use arrow_schema::DataType;
+use serde_json::{Value, json};
+use support::{Order, Random, Row, changes, config, inserts, module, order_changes, window, with_absent};
+use tidemill_event::{ColumnSchema, Event, EventKind, Part, Remedy, RowKind, TableName, TableSchema, Window};
+use tidemill_sandbox::{
+    Answer, BoxError, ConsumerStage, Delivered, DeliveryPhase, Grant, GuestEnd, GuestError, LimitHit, Limits,
+    StateReader,
+};
+
+/// A sink of nothing but state, committed when the test says so.
+#[derive(Default)]
+struct Sink(Mutex<HashMap<Vec<u8>, Vec<u8>>>);
+
+impl Sink {
+    fn commit(&self, delivered: &Delivered) {
+        assert!(delivered.complete);
+        let mut state = self.0.lock().unwrap();
+        for (key, value) in &delivered.state {
+            match value {
+                Some(value) => state.insert(key.clone(), value.clone()),
+                None => state.remove(key),
+            };
+        }
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        let value = self.0.lock().unwrap().get(key.as_bytes()).cloned();
+        value.map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    fn json(&self, key: &str) -> Value {
+        serde_json::from_str(&self.text(key).unwrap()).unwrap()
+    }
+}
+
+impl StateReader for Sink {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BoxError> {
+        Ok(self.0.lock().unwrap().get(key).cloned())
+    }
+}
+
+async fn open(name: &str, json: &str, limits: Limits, sink: &Arc<Sink>) -> Result<ConsumerStage, GuestError> {
+    let mut config = config(json);
+    config.limits = limits;
+    let state: Arc<dyn StateReader> = Arc::clone(sink) as _;
+    ConsumerStage::open(&module(name), config, vec![Grant::Stdout], state).await
+}
+
+async fn consumer(name: &str, json: &str, sink: &Arc<Sink>) -> ConsumerStage {
+    open(name, json, Limits::consumer(), sink).await.unwrap()
+}
+
+fn some_orders(count: u64) -> Window {
+    inserts(&(1..=count).map(|id| Order::new(id, 9_000, "active")).collect::<Vec<_>>())
+}
+
+fn lines(delivered: &Delivered) -> Vec<Value> {
+    let text = std::str::from_utf8(&delivered.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn print_writes_each_change_in_commit_order_over_all_tables() {
+    let log = TableSchema::new(
+        TableName::new("shop", "log"),
+        vec![ColumnSchema::new("n", DataType::Int64, "bigint", false)],
+        vec![],
+    );
+    let rows = [
+        (RowKind::Insert, 0, 0, Order::new(1, 990, "sent")),
+        (RowKind::UpdateBefore, 2, 1, Order::new(1, 990, "sent")),
+        (RowKind::UpdateAfter, 2, 1, Order::new(1, 1_000, "sent")),
+        (RowKind::Delete, 4, 1, Order::new(1, 1_000, "sent")),
+    ];
+    let ns: ArrayRef = Arc::new(Int64Array::from(vec![10, 20]));
+    let second = changes(&log, vec![ns], &[(RowKind::Insert, 1, 0), (RowKind::Insert, 3, 1)]);
+    let window = window(vec![order_changes(&rows), second], &[2, 3]);
+    let mut print = consumer("print", "{}", &Arc::default()).await;
+    let delivered = print.deliver(&window, DeliveryPhase::Live).await.unwrap();
+    assert_eq!((delivered.complete, delivered.transactions, delivered.changes), (true, 2, 5));
+    let lines = lines(&delivered);
+    let seen: Vec<(&str, &str)> =
+        lines.iter().map(|l| (l["op"].as_str().unwrap(), l["source"]["table"].as_str().unwrap())).collect();
+    assert_eq!(seen, [("c", "orders"), ("c", "log"), ("u", "orders"), ("c", "log"), ("d", "orders")]);
+    assert_eq!(lines[0]["after"]["amount"], json!("9.90"));
+    assert_eq!(lines[0]["before"], Value::Null);
+    assert_eq!(
+        (&lines[2]["before"]["amount"], &lines[2]["after"]["amount"]),
+        (&json!("9.90"), &json!("10.00"))
+    );
+    assert_eq!((&lines[4]["after"], &lines[4]["before"]["id"]), (&Value::Null, &json!(1)));
+    assert_eq!(lines[4]["source"]["scn"], json!(300));
+    print.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn null_is_null_and_absent_is_left_out() {
+    let mut order = Order::new(1, 990, "sent");
+    order.note = None;
+    let mut window = inserts(&[order]);
+    window.tables[0] = with_absent(window.tables[0].clone(), 2, &[0]);
+    let mut print = consumer("print", "{}", &Arc::default()).await;
+    let after = &lines(&print.deliver(&window, DeliveryPhase::Live).await.unwrap())[0]["after"];
+    assert_eq!(after.get("note"), Some(&Value::Null));
+    assert_eq!(after.get("status"), None);
+}
+
+#[tokio::test]
+async fn a_changed_key_is_a_delete_and_then_an_insert() {
+    let rows = [
+        (RowKind::UpdateBefore, 0, 0, Order::new(1, 1, "sent")),
+        (RowKind::UpdateAfter, 0, 0, Order::new(2, 1, "sent")),
+        // Lone halves, as a filter leaves them.
+        (RowKind::UpdateBefore, 1, 0, Order::new(3, 1, "sent")),
+        (RowKind::UpdateAfter, 2, 0, Order::new(4, 1, "sent")),
+    ];
+    let window = window(vec![order_changes(&rows)], &[3]);
+    let mut print = consumer("print", "{}", &Arc::default()).await;
+    let delivered = print.deliver(&window, DeliveryPhase::Live).await.unwrap();
+    assert_eq!(delivered.changes, 4);
+    let id = |image: &Value| image["id"].as_u64();
+    let seen: Vec<_> = lines(&delivered)
+        .iter()
+        .map(|l| (l["op"].as_str().unwrap().to_owned(), id(&l["before"]), id(&l["after"])))
+        .collect();
+    let expected = [("d", Some(1), None), ("c", None, Some(2)), ("d", Some(3), None), ("c", None, Some(4))];
+    assert_eq!(seen, expected.map(|(op, before, after)| (op.to_owned(), before, after)));
+}
+
+#[tokio::test]
+async fn batches_of_any_size_print_the_same() {
+    let window = Random(5).window(300);
+    let whole =
+        consumer("print", "{}", &Arc::default()).await.deliver(&window, DeliveryPhase::Live).await.unwrap();
+    for (batch_rows, input_bytes) in [(1, 8 << 20), (7, 8 << 20), (8192, 300)] {
+        let limits = Limits { batch_rows, input_bytes, ..Limits::consumer() };
+        let mut print = open("print", "{}", limits, &Arc::default()).await.unwrap();
+        let delivered = print.deliver(&window, DeliveryPhase::Live).await.unwrap();
+        assert_eq!(delivered.changes, whole.changes);
+        // `total_order` counts within a part; all else is the same.
+        let strip = |delivered: &Delivered| {
+            let mut lines = lines(delivered);
+            lines.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("transaction")));
+            lines
+        };
+        assert!(strip(&delivered) == strip(&whole), "batches of {batch_rows} rows, {input_bytes} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_row_says_so_and_a_window_without_changes_does_not_wake_the_guest() {
+    let mut print = consumer("print", r#"{"tables":["shop.orders"]}"#, &Arc::default()).await;
+    let delivered = print.deliver(&some_orders(1), DeliveryPhase::Snapshot).await.unwrap();
+    assert_eq!(lines(&delivered)[0]["op"], json!("r"));
+    let mut empty = some_orders(3);
+    empty.tables.clear();
+    // This one traps in every call of `process`, so that a delivery shows that there was none.
+    let mut evil = consumer("evil-consumer", r#"{"do":"trap"}"#, &Arc::default()).await;
+    let delivered = evil.deliver(&empty, DeliveryPhase::Live).await.unwrap();
+    assert_eq!((delivered.complete, delivered.transactions, delivered.changes), (true, 0, 0));
+}
+
+#[tokio::test]
+async fn replica_check_has_the_digest_of_the_rows_that_are_there() {
+    let sink = Arc::new(Sink::default());
+    let mut check = consumer("replica-check", "{}", &sink).await;
+    let first: Vec<Row> = [
+        (RowKind::Insert, 0, 0, Order::new(1, 500, "sent")),
+        (RowKind::Insert, 1, 0, Order::new(2, 700, "sent")),
+        (RowKind::UpdateBefore, 2, 1, Order::new(2, 700, "sent")),
+        (RowKind::UpdateAfter, 2, 1, Order::new(2, 750, "paid")),
+        (RowKind::Delete, 3, 2, Order::new(1, 500, "sent")),
+    ]
+    .into();
+    let delivered =
+        check.deliver(&window(vec![order_changes(&first)], &[2, 1, 1]), DeliveryPhase::Live).await;
+    sink.commit(&delivered.unwrap());
+    let table = sink.json("table/shop.orders");
+    assert_eq!((&table["rows"], &table["inserts"], &table["deletes"]), (&json!(1), &json!(2), &json!(1)));
+    assert_eq!(sink.json("total")["transactions"], json!(3));
+    // Another way to the same rows gives the same digest.
+    let other = Arc::new(Sink::default());
+    let mut check = consumer("replica-check", "{}", &other).await;
+    let rows = [(RowKind::Insert, 0, 0, Order::new(2, 750, "paid"))];
+    let delivered = check.deliver(&window(vec![order_changes(&rows)], &[1]), DeliveryPhase::Live).await;
+    other.commit(&delivered.unwrap());
+    assert_eq!(other.json("table/shop.orders")["digest"], table["digest"]);
+}
+
+#[tokio::test]
+async fn a_delivery_that_fails_leaves_nothing_and_can_be_made_again() {
+    for deed in [r#"{"do":"fail","k":2,"times":1}"#, r#"{"do":"trap","k":2,"times":1}"#] {
+        let sink = Arc::new(Sink::default());
+        let mut evil = consumer("evil-consumer", deed, &sink).await;
+        let first = evil.deliver(&some_orders(3), DeliveryPhase::Live).await.unwrap();
+        sink.commit(&first);
+        let error = evil.deliver(&some_orders(5), DeliveryPhase::Live).await.unwrap_err();
+        assert_eq!((error.done, error.error.remedy()), (0, Remedy::Retry), "{error}");
+        assert!(error.effects.state.is_empty());
+        assert_eq!(sink.text("processed").as_deref(), Some("3"));
+        // A fresh instance begins to count its calls at one: this time it behaves.
+        let again = evil.deliver(&some_orders(5), DeliveryPhase::Live).await.unwrap();
+        sink.commit(&again);
+        assert_eq!(sink.text("processed").as_deref(), Some("8"), "{deed}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_done_before_a_failure_is_told_with_its_effects() {
+    // Two calls of two transactions each; the second call fails.
+    let limits = Limits { batch_rows: 2, ..Limits::consumer() };
+    let sink = Arc::new(Sink::default());
+    let mut evil = open("evil-consumer", r#"{"do":"trap","k":2}"#, limits, &sink).await.unwrap();
+    let error = evil.deliver(&some_orders(4), DeliveryPhase::Live).await.unwrap_err();
+    assert_eq!(error.done, 2);
+    assert_eq!(error.effects.state, [(b"processed".to_vec(), Some(b"2".to_vec()))]);
+    // The guest may say itself that a part is done.
+    let mut evil = consumer("evil-consumer", r#"{"do":"fail","done":3}"#, &sink).await;
+    let error = evil.deliver(&some_orders(4), DeliveryPhase::Live).await.unwrap_err();
+    assert_eq!(error.done, 3);
+    assert_eq!(error.effects.state[0].1.as_deref(), Some(&b"of a call that failed"[..]));
+    // But not more than there is.
+    let mut evil = consumer("evil-consumer", r#"{"do":"fail","done":9}"#, &sink).await;
+    let error = evil.deliver(&some_orders(4), DeliveryPhase::Live).await.unwrap_err();
+    assert!(matches!(error.error.end, GuestEnd::Invalid(_)), "{error}");
+    assert_eq!((error.done, error.effects.state.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_transaction_too_large_for_one_call_is_rolled_back_as_a_whole() {
+    let limits = Limits { batch_rows: 2, ..Limits::consumer() };
+    let rows: Vec<Row> = (0..6).map(|i| (RowKind::Insert, i, 0, Order::new(i.into(), 1, "sent"))).collect();
+    let one = window(vec![order_changes(&rows)], &[6]);
+    let sink = Arc::new(Sink::default());
+    let mut evil = open("evil-consumer", r#"{"do":"fail","k":3}"#, limits, &sink).await.unwrap();
+    let error = evil.deliver(&one, DeliveryPhase::Live).await.unwrap_err();
+    assert_eq!((error.done, error.effects.state.len()), (0, 0), "{error}");
+    let mut good = open("evil-consumer", r#"{"do":"behave"}"#, limits, &sink).await.unwrap();
+    let delivered = good.deliver(&one, DeliveryPhase::Live).await.unwrap();
+    assert_eq!((delivered.transactions, delivered.changes), (3, 6));
+    assert_eq!(delivered.state, [(b"processed".to_vec(), Some(b"6".to_vec()))]);
+}
+
+#[tokio::test]
+async fn effects_of_fragments_are_held_back_until_the_last_one() {
+    let fragment = |part: Part, offset: u64| {
+        let mut window = some_orders(1);
+        window.transactions[0].part = part;
+        window.transactions[0].change_offset = offset;
+        window
+    };
+    let sink = Arc::new(Sink::default());
+    let mut good = consumer("evil-consumer", r#"{"do":"behave"}"#, &sink).await;
+    for (part, offset) in [(Part::First, 0), (Part::Middle, 1)] {
+        let held = good.deliver(&fragment(part, offset), DeliveryPhase::Live).await.unwrap();
+        assert_eq!((held.complete, held.state.len(), held.changes), (false, 0, 1));
+    }
+    let last = good.deliver(&fragment(Part::Last, 2), DeliveryPhase::Live).await.unwrap();
+    sink.commit(&last);
+    assert_eq!(sink.text("processed").as_deref(), Some("3"));
+    // A rollback in the middle forgets the beginning.
+    good.deliver(&fragment(Part::First, 0), DeliveryPhase::Live).await.unwrap();
+    good.rollback();
+    let whole = good.deliver(&some_orders(2), DeliveryPhase::Live).await.unwrap();
+    sink.commit(&whole);
+    assert_eq!(sink.text("processed").as_deref(), Some("5"));
+}
+
+#[tokio::test]
+async fn a_truncated_table_stops_the_consumer_rather_than_pass_by() {
+    let mut window = some_orders(1);
+    window.transactions[0].change_count = 2;
+    let kind = EventKind::Truncate { table: TableName::new("shop", "orders") };
+    window.events.push(Event { ordinal: 1, txn: 0, kind });
+    let mut print = consumer("print", "{}", &Arc::default()).await;
+    let error = print.deliver(&window, DeliveryPhase::Live).await.unwrap_err();
+    assert!(
+        error.to_string().contains("table shop.orders was truncated, in the transaction at 200"),
+        "{error}"
+    );
+    assert_eq!(error.error.remedy(), Remedy::Fix);
+    // One that does not want the table does not care.
+    let mut print = consumer("print", r#"{"tables":["other.*"]}"#, &Arc::default()).await;
+    print.deliver(&window, DeliveryPhase::Live).await.unwrap();
+}
+
+async fn end_of(json: &str, limits: Limits) -> GuestError {
+    let mut evil = open("evil-consumer", json, limits, &Arc::default()).await.unwrap();
+    let error = evil.deliver(&some_orders(20), DeliveryPhase::Live).await.unwrap_err().error;
+    let text = error.to_string();
+    let named = ["consumer guest \"evil-consumer\"", "function ", "after 1/100 up to 2100"];
+    assert!(named.iter().all(|part| text.contains(part)), "{text}");
+    error
+}
+
+#[tokio::test]
+async fn a_bad_consumer_ends_at_its_limits() {
+    let short = Limits { call_time: Duration::from_millis(500), ..Limits::consumer() };
+    let error = end_of(r#"{"do":"spin"}"#, short).await;
+    assert!(matches!(error.end, GuestEnd::Limit(LimitHit::Time(_))), "{error}");
+    let error = end_of(r#"{"do":"memory"}"#, Limits::consumer()).await;
+    assert!(matches!(error.end, GuestEnd::Limit(LimitHit::Memory(_))), "{error}");
+    let effects = Limits { effect_bytes: 8 << 20, ..Limits::consumer() };
+    for deed in [r#"{"do":"state-flood"}"#, r#"{"do":"stdout-flood"}"#] {
+        let error = end_of(deed, effects).await;
+        assert!(matches!(error.end, GuestEnd::Limit(LimitHit::Effects(_))), "{deed}: {error}");
+    }
+    let error = end_of(r#"{"do":"panic"}"#, Limits::consumer()).await;
+    assert!(error.to_string().contains("evil-consumer was asked to panic"), "{error}");
+    let error = end_of(r#"{"do":"state-in-plan"}"#, Limits::consumer()).await;
+    assert!(error.to_string().contains("state was written outside `process`"), "{error}");
+    assert_eq!(error.function, "plan");
+}
+
+#[tokio::test]
+async fn without_a_grant_there_are_no_files_no_network_no_clock_and_no_output() {
+    let error = end_of(r#"{"do":"snoop"}"#, Limits::consumer()).await;
+    let GuestEnd::Error(Answer::Fatal(text)) = &error.end else { panic!("{error}") };
+    assert!(!text.contains("REACHED") && text.contains("environment: 0 variables"), "{text}");
+    let error = end_of(r#"{"do":"sleep"}"#, Limits::consumer()).await;
+    assert!(error.to_string().contains("grant \"clocks\""), "{error}");
+    let print = ConsumerStage::open(&module("print"), config("{}"), vec![], Arc::new(Sink::default())).await;
+    let error = print.unwrap().deliver(&some_orders(1), DeliveryPhase::Live).await.unwrap_err();
+    assert!(matches!(error.error.end.ending(), tidemill_sandbox::Ending::Error), "{error}");
+}
+
+#[tokio::test]
+async fn with_clocks_a_sleeping_consumer_is_stopped_by_the_wall_clock() {
+    let mut config = config(r#"{"do":"sleep"}"#);
+    config.limits = Limits { call_time: Duration::from_millis(500), ..Limits::consumer() };
+    let module = module("evil-consumer");
+    let opened = ConsumerStage::open(&module, config, vec![Grant::Clocks], Arc::new(Sink::default())).await;
+    let error = opened.unwrap().deliver(&some_orders(1), DeliveryPhase::Live).await.unwrap_err();
+    assert!(matches!(error.error.end, GuestEnd::Limit(LimitHit::Time(_))), "{error}");
+}
+
+#[tokio::test]
+async fn a_trap_in_close_is_reported() {
+    let mut evil = consumer("evil-consumer", r#"{"do":"trap-in-close"}"#, &Arc::default()).await;
+    evil.deliver(&some_orders(1), DeliveryPhase::Live).await.unwrap();
+    let error = evil.close().await.unwrap_err();
+    assert_eq!(error.function, "close");
+    assert!(matches!(error.end, GuestEnd::Trap(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_read_is_the_hosts_fault() {
+    let broken = |_: &[u8]| Err::<Option<Vec<u8>>, BoxError>("the disk is gone".into());
+    let (module, config) = (module("evil-consumer"), config(r#"{"do":"behave"}"#));
+    let opened = ConsumerStage::open(&module, config, vec![], Arc::new(broken));
+    let error = opened.await.unwrap().deliver(&some_orders(1), DeliveryPhase::Live).await.unwrap_err();
+    assert!(matches!(error.error.end, GuestEnd::HostFault(_)), "{error}");
+    assert_eq!(error.error.remedy(), Remedy::Retry);
+}
+
+#[test]
+fn deliveries_can_move_between_threads() {
+    fn is_send<T: Send>(_: T) {}
+    fn check(stage: &mut ConsumerStage, window: &Window) {
+        is_send(stage.deliver(window, DeliveryPhase::Live));
+    }
+    let _ = check;
+}
