@@ -1,0 +1,45 @@
+//! The commands, one file each.
+
+pub mod bench;
+pub mod check;
+pub mod demo;
+pub mod tail;
+pub mod up;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Change data capture with your own code in it: a database's committed transactions, in commit order, whole, through
+/// Wasm guests.
+#[derive(Debug, Parser)]
+#[command(name = "tidemill", version, max_term_width = 110)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the sources and subscriptions of a configuration until told to stop (SIGINT or SIGTERM).
+    Up(up::Arguments),
+    /// Print a source's changes as JSON lines: through its policy, without log or checkpoint.
+    Tail(tail::Arguments),
+    /// Look before the start: is the server ready for capture, do the guests load? Each finding says its fix.
+    Check(Config),
+    /// Watch a shop's real MySQL transactions flow through a policy, a filter, a mask and a consumer.
+    Demo(demo::Arguments),
+    /// Measure this machine.
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+/// A configuration file.
+#[derive(Debug, clap::Args)]
+pub struct Config {
+    /// The configuration file.
+    #[arg(long, default_value = "tidemill.toml")]
+    pub config: PathBuf,
+}

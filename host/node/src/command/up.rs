@@ -1,0 +1,40 @@
+//! `tidemill up`: the sources and subscriptions of a configuration, in this process.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tracing::info;
+
+use crate::config::Config;
+use crate::{Failure, shutdown, stdout, wiring};
+
+/// What `up` takes.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(long, default_value = "tidemill.toml")]
+    config: PathBuf,
+    /// End when every source has fallen idle and everything is delivered, instead of waiting for more.
+    #[arg(long)]
+    until_idle: bool,
+}
+
+/// Runs until told to stop, or until every source has ended and everything is delivered.
+pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let path = &arguments.config;
+    let config = Config::load(path)?;
+    let stop = shutdown::on_signal()?;
+    let base = path.parent().unwrap_or(Path::new("."));
+    let mut pipeline = wiring::open(&config, base, Arc::new(stdout::Process)).await?;
+    if arguments.until_idle {
+        pipeline.end_when_idle();
+    }
+    let meters = pipeline.meters.clone();
+    let ended = pipeline.run(stop).await;
+    for (name, figures) in wiring::figures(&meters) {
+        let (transactions, changes) = (figures.transactions, figures.changes);
+        info!(subscription = %name, at = %figures.position, transactions, changes, "subscription ended");
+    }
+    Ok(if ended.well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,56 @@
+//! The tidemill binary: one process that can hold every role. This file parses the command line and reports how it
+//! ended; the roles are put together in `wiring`.
+
+mod command;
+mod config;
+mod guests;
+mod lag;
+mod report;
+mod shutdown;
+mod source;
+mod status;
+mod stdout;
+mod subscription;
+mod usage;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use command::{Arguments, Command};
+
+/// Decoding allocates and frees column buffers all the time; an allocator that keeps them doubles its speed.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What a command may fail with: its chain is printed, then the process ends with 1.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEMILL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,tidemill=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments.command)),
+        Err(error) => Err(error.into()),
+    };
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tidemill: {}", report::chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Up(arguments) => command::up::run(arguments).await,
+        Command::Tail(arguments) => command::tail::run(arguments).await,
+        Command::Check(arguments) => command::check::run(&arguments.config).await,
+        Command::Demo(arguments) => command::demo::run(arguments).await,
+        Command::Bench(command) => command::bench::run(command).await,
+    }
+}

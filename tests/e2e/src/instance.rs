@@ -1,0 +1,250 @@
+//! A folder with a configuration, and processes that run on it one after the other.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tidemill_servers::{Kind, Server};
+
+use crate::Committed;
+
+/// The binary of the profile that the tests are built in; built on first use, so that it is never an old one.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test knows its own path");
+        let folder = test.parent().and_then(Path::parent).expect("tests lie in PROFILE/deps");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "tidemill", "--manifest-path"]);
+        build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+        build.arg("--target-dir").arg(folder.parent().expect("PROFILE lies in the target folder"));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        let status = build.status().expect("cargo runs");
+        assert!(status.success(), "the binary is built");
+        folder.join("tidemill")
+    })
+}
+
+/// A private folder with `tidemill.toml`; relative paths of the configuration start here.
+#[derive(Debug)]
+pub struct Folder(TempDir);
+
+impl Folder {
+    /// A folder with that configuration, `data = "data"` put in front.
+    pub fn new(config: &str) -> Folder {
+        let folder = Folder(tempfile::Builder::new().prefix("tidemill-e2e-").tempdir().expect("a folder"));
+        folder.configure(config);
+        folder
+    }
+
+    /// Writes another configuration for the processes to come.
+    pub fn configure(&self, config: &str) {
+        self.write("tidemill.toml", format!("data = \"data\"\n{config}").as_bytes());
+    }
+
+    /// Writes a file beside the configuration.
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.0.path().join(name), bytes).expect("the folder is writable");
+    }
+
+    /// A source table `[source.NAME]` for that server; its password goes into a file of the folder.
+    pub fn source(&self, name: &str, server: &Server) -> String {
+        self.write("password", server.user_password().as_bytes());
+        server_source(name, server.kind(), server.port())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    /// Starts `tidemill up`.
+    pub fn up(&self) -> Instance {
+        self.start(&["up"])
+    }
+
+    /// Starts `tidemill COMMAND… --config tidemill.toml` in the folder.
+    pub fn start(&self, arguments: &[&str]) -> Instance {
+        let mut command = Command::new(binary());
+        command.args(arguments).args(["--config", "tidemill.toml"]).current_dir(self.path());
+        Instance::start(&mut command)
+    }
+
+    /// What the processes before have committed. No process may run.
+    pub fn committed(&self) -> Committed {
+        Committed::open(&self.data().join("store.redb"))
+    }
+
+    /// Every byte of every file that was stored, with the file's path.
+    pub fn stored(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut found = Vec::new();
+        collect(&self.data(), &mut found);
+        found
+    }
+}
+
+/// A source table for a server that listens on that port of loopback.
+pub fn server_source(name: &str, kind: Kind, port: u16) -> String {
+    let kind = match kind {
+        Kind::MySql => "mysql",
+        Kind::MariaDb => "mariadb",
+    };
+    let user = Server::USER;
+    format!(
+        "[source.{name}]\nkind = \"{kind}\"\nhost = \"127.0.0.1\"\nport = {port}\nuser = \"{user}\"\n\
+         password = {{ file = \"password\" }}\nheartbeat = \"1 s\"\n"
+    )
+}
+
+fn collect(folder: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).expect("the folder is readable") {
+        let path = entry.expect("the folder is readable").path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else {
+            let bytes = std::fs::read(&path).expect("the file is readable");
+            found.push((path, bytes));
+        }
+    }
+}
+
+/// A running process. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Instance {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+    errors: Option<std::thread::JoinHandle<String>>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Output {
+    /// Its status.
+    pub status: ExitStatus,
+    /// What it printed and nobody has read yet.
+    pub lines: Vec<String>,
+    /// Its standard error.
+    pub errors: String,
+}
+
+impl Instance {
+    fn start(command: &mut Command) -> Instance {
+        // A guest is compiled once for all tests.
+        let cache = binary().with_file_name("e2e-guests");
+        command
+            .env("TIDEMILL_GUEST_CACHE", cache)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let stdout = child.stdout.take().expect("it is piped");
+        let mut stderr = child.stderr.take().expect("it is piped");
+        let errors = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Instance { child, lines: BufReader::new(stdout).lines(), errors: Some(errors) }
+    }
+
+    /// Starts `tidemill` with these arguments, without a folder.
+    pub fn tidemill(arguments: &[&str]) -> Instance {
+        Instance::start(Command::new(binary()).args(arguments))
+    }
+
+    /// The next line of its standard output; `None` when it has closed it.
+    pub fn line(&mut self) -> Option<String> {
+        self.lines.next()?.ok()
+    }
+
+    /// The next change that `builtin:print` printed; `None` at the end. A line cut by a kill is no change.
+    pub fn change(&mut self) -> Option<Change> {
+        loop {
+            let line = self.line()?;
+            if let Ok(value) = serde_json::from_str(&line) {
+                return Some(Change(value));
+            }
+        }
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(mut self) -> Output {
+        self.child.kill().expect("it can be killed");
+        self.wait()
+    }
+
+    /// Asks it to stop, as SIGTERM does, and waits for its end.
+    pub fn terminate(self) -> Output {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(status.success(), "the process still runs");
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Output {
+        let lines = self.lines.by_ref().map_while(Result::ok).collect();
+        let status = self.child.wait().expect("it is our child");
+        let errors = self.errors.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        Output { status, lines, errors }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Output {
+    /// The changes among the lines.
+    pub fn changes(&self) -> Vec<Change> {
+        self.lines.iter().filter_map(|line| serde_json::from_str(line).ok()).map(Change).collect()
+    }
+}
+
+/// One change as `builtin:print` prints it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change(pub Value);
+
+impl Change {
+    /// `database.table`.
+    pub fn table(&self) -> String {
+        let source = &self.0["source"];
+        let text = |key: &str| source[key].as_str().unwrap_or_default().to_owned();
+        format!("{}.{}", text("db"), text("table"))
+    }
+
+    /// `c`, `u`, `d` or `r`.
+    pub fn op(&self) -> &str {
+        self.0["op"].as_str().unwrap_or_default()
+    }
+
+    /// The clock of its transaction and its number within it: the same in every redelivery.
+    pub fn place(&self) -> (u64, u64) {
+        let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{value} in {}", self.0));
+        (number(&self.0["source"]["scn"]), number(&self.0["source"]["ordinal"]))
+    }
+
+    /// A column of the row as it is now.
+    pub fn after(&self, column: &str) -> &Value {
+        &self.0["after"][column]
+    }
+
+    /// A column of the row as it was.
+    pub fn before(&self, column: &str) -> &Value {
+        &self.0["before"][column]
+    }
+}

@@ -1,0 +1,8 @@
+//! The tidemill binary as a test sees it: a folder with a configuration, a process, the lines that it prints, and what
+//! it has committed when it is gone. Servers and workloads come from `tidemill-servers`.
+
+mod committed;
+mod instance;
+
+pub use committed::Committed;
+pub use instance::{Change, Folder, Instance, Output, server_source};
