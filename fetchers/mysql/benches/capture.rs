@@ -1,6 +1,7 @@
 //! The fetcher alone, draining a backlog into windows: from a live server and from its files.
 //!
 //! `cargo bench -p tidemill-fetchers-mysql -- [--changes N] [--rounds N] [mysql|mariadb]`; one JSON object a line.
+//! `--keep DIRECTORY` copies the binlog files there; `--directory DIRECTORY` drains those and needs no server.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
@@ -53,10 +54,15 @@ async fn drain(name: &str, origin: Origin, changes: u64) {
     );
 }
 
-async fn run(kind: Kind, changes: u64, rounds: usize) {
+async fn run(kind: Kind, changes: u64, rounds: usize, keep: Option<&str>) {
     let server = Server::start(kind, Options::for_load()).await.unwrap();
     let backlog = Backlog { changes, connections: 2, seed: 7 };
     let changes = backlog.write(server.root()).await.unwrap().changes();
+    if let Some(directory) = keep {
+        for file in server.binlog_files().unwrap() {
+            std::fs::copy(&file, std::path::Path::new(directory).join(file.file_name().unwrap())).unwrap();
+        }
+    }
     for _ in 0..rounds {
         let password = Password::new(server.user_password());
         let live = ServerOptions::new("127.0.0.1", server.port(), Server::USER, password);
@@ -68,21 +74,26 @@ async fn run(kind: Kind, changes: u64, rounds: usize) {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let number = |name: &str, default: u64| {
-        let at = arguments.iter().position(|a| a == name);
-        at.map_or(default, |at| arguments[at + 1].parse().unwrap())
-    };
+    let text = |name: &str| arguments.iter().position(|a| a == name).map(|at| arguments[at + 1].as_str());
+    let number = |name: &str, default: u64| text(name).map_or(default, |n| n.parse().unwrap());
     let (changes, rounds) = (number("--changes", 1_000_000), number("--rounds", 3) as usize);
     let wanted = |kind: &str, other: &str| {
         arguments.iter().any(|a| a == kind) || !arguments.iter().any(|a| a == other)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
+        if let Some(directory) = text("--directory") {
+            for _ in 0..rounds {
+                let files = FileOptions::directory(directory, "binlog");
+                drain("files", Origin::Files(files), changes).await;
+            }
+            return;
+        }
         if wanted("mysql", "mariadb") {
-            run(Kind::MySql, changes, rounds).await;
+            run(Kind::MySql, changes, rounds, text("--keep")).await;
         }
         if wanted("mariadb", "mysql") {
-            run(Kind::MariaDb, changes, rounds).await;
+            run(Kind::MariaDb, changes, rounds, text("--keep")).await;
         }
     });
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tidemill_event::Window;
+use tidemill_event::{Scn, Window};
 use tidemill_fetchers_api::{FetchError, Fetcher, Selector, Start};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -31,6 +31,8 @@ pub struct MySqlFetcher {
     retry: Retry,
     /// What it stopped with; every later call gives it again.
     failed: Option<FetchError>,
+    /// The end of the server's log when it was opened.
+    end_at_open: Option<Scn>,
 }
 
 /// When to connect again.
@@ -63,20 +65,20 @@ impl MySqlFetcher {
         start: Start,
         selector: Selector,
     ) -> Result<MySqlFetcher, FetchError> {
-        let (server_id, plan, transport, timeline) = match &origin {
+        let (server_id, plan, transport, timeline, end_at_open) = match &origin {
             Origin::Server(options) => {
                 let server_id = options.server_id.unwrap_or_else(random::server_id);
                 let opened = timeout(CONNECT_TIME_MAX, open_server(options, &start, server_id)).await;
-                let (plan, transport, timeline) =
+                let (plan, transport, timeline, end) =
                     opened.unwrap_or_else(|_| Err(too_slow())).map_err(|e| final_error(e, options))?;
-                (server_id, plan, Transport::Server(transport.into()), timeline)
+                (server_id, plan, Transport::Server(transport.into()), timeline, end)
             }
             Origin::Files(options) => {
                 let plan = start::in_files(options, &start).await?;
                 let place = plan.resume.place.as_ref().expect("files always begin at a place");
                 let transport = FilesTransport::open(options, place).await?;
                 let timeline = plan.resume.timeline.clone();
-                (0, plan, Transport::Files(transport.into()), timeline)
+                (0, plan, Transport::Files(transport.into()), timeline, None)
             }
         };
         let begin = assemble::Origin {
@@ -96,6 +98,7 @@ impl MySqlFetcher {
             assembler: Assembler::new(begin, selector, plan.flavour),
             retry: Retry::default(),
             failed: None,
+            end_at_open,
         };
         fetcher.pass_over_far_offset();
         Ok(fetcher)
@@ -105,6 +108,11 @@ impl MySqlFetcher {
     pub fn with_window_bytes(mut self, bytes: usize) -> MySqlFetcher {
         self.assembler.set_window_bytes(bytes);
         self
+    }
+
+    /// The end of the server's log when this fetcher was opened; `None` for files, which end by themselves.
+    pub fn end_at_open(&self) -> Option<Scn> {
+        self.end_at_open
     }
 
     /// What went through so far.
@@ -281,7 +289,7 @@ impl Fetcher for MySqlFetcher {
                 Ok(false) => return Ok(None),
                 // What is whole goes out before the error.
                 Err(error) => {
-                    self.failed = Some(error);
+                    self.failed = Some(placed(error, self.assembler.position()));
                     let _ = self.disconnect();
                 }
             }
@@ -293,20 +301,20 @@ async fn open_server(
     options: &ServerOptions,
     start: &Start,
     server_id: u32,
-) -> Result<(Plan, ServerTransport, tidemill_event::Timeline), TransportError> {
+) -> Result<(Plan, ServerTransport, tidemill_event::Timeline, Option<Scn>), TransportError> {
     let mut conn = connect_for_queries(options).await?;
     let facts = read_facts(&mut conn).await?;
     let plan = start::on_server(options, &facts, start).await?;
     let (transport, timeline) = plan.resume.dump(options, &facts, server_id).await?;
     let _ = conn.disconnect().await;
-    Ok((plan, transport, timeline))
+    Ok((plan, transport, timeline, facts.end.scn()))
 }
 
 async fn connect(
     options: &ServerOptions,
     resume: &Resume,
     server_id: u32,
-) -> Result<(ServerTransport, tidemill_event::Timeline), TransportError> {
+) -> Result<(ServerTransport, Timeline), TransportError> {
     let mut conn = connect_for_queries(options).await?;
     let facts = read_facts(&mut conn).await?;
     let connected = resume.dump(options, &facts, server_id).await?;
@@ -324,6 +332,23 @@ fn final_error(error: TransportError, options: &ServerOptions) -> FetchError {
         TransportError::Lost(source) => {
             FetchError::Io { what: format!("the binlog of {}:{}", options.host, options.port), source }
         }
+    }
+}
+
+fn position_of(start: &Start) -> Position {
+    match start {
+        Start::At(checkpoint) => checkpoint.position,
+        _ => Position::default(),
+    }
+}
+
+/// A server that refuses to go on does not know where we are.
+fn placed(error: FetchError, position: Position) -> FetchError {
+    match error {
+        FetchError::Lineage { at, what, mend } if at == Position::default() => {
+            FetchError::Lineage { at: position, what, mend }
+        }
+        other => other,
     }
 }
 

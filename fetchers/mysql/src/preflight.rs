@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use tokio::time::timeout;
 
 use crate::event::Flavour;
+use crate::limits::CONNECT_TIME_MAX;
 use crate::options::ServerOptions;
 use crate::random;
 use crate::transport::{Resume, TransportError, connect_for_queries, read_facts};
@@ -38,6 +40,11 @@ fn finding(level: Level, what: impl Into<String>, fix: impl Into<String>) -> Fin
 
 /// Everything that is wrong or doubtful about capture from that server; empty: all is well.
 pub async fn preflight(options: &ServerOptions) -> Vec<Finding> {
+    let examined = timeout(CONNECT_TIME_MAX, examine(options)).await;
+    examined.unwrap_or_else(|_| vec![unreachable_server(TransportError::lost("it does not answer"), options)])
+}
+
+async fn examine(options: &ServerOptions) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut conn = match connect_for_queries(options).await {
         Ok(conn) => conn,
@@ -94,6 +101,40 @@ fn settings(variables: &HashMap<String, String>, findings: &mut Vec<Finding>) {
             "start the server with log_bin=binlog and a server_id, then clone the tables",
         );
     }
+    row_settings(&get, &mut add);
+    if flavour == Flavour::MySql && get("gtid_mode") != "ON" {
+        add(
+            Level::Warning,
+            format!("gtid_mode is {}: readers cannot follow a fail-over", get("gtid_mode")),
+            "SET GLOBAL enforce_gtid_consistency = ON, then SET GLOBAL gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE, ON, one after the other",
+        );
+    }
+    if get("mysql56_temporal_format") == "OFF" {
+        add(
+            Level::Error,
+            "mysql56_temporal_format is OFF: new tables have times in a format that is not decoded".into(),
+            "SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE … FORCE for tables made before",
+        );
+    }
+    if get("binlog_checksum") == "NONE" {
+        add(
+            Level::Note,
+            "binlog_checksum is NONE: damage on disk goes unnoticed".into(),
+            "SET GLOBAL binlog_checksum = CRC32",
+        );
+    }
+    if get("server_id") == "0" {
+        add(
+            Level::Error,
+            "server_id is 0: replicas are refused".into(),
+            "SET GLOBAL server_id = 1, and in the server's configuration",
+        );
+    }
+    retention(&get, &mut add);
+}
+
+/// Whether rows are logged, and whole.
+fn row_settings<'a>(get: &impl Fn(&str) -> &'a str, add: &mut impl FnMut(Level, String, &str)) {
     if !get("binlog_format").is_empty() && get("binlog_format") != "ROW" {
         add(
             Level::Error,
@@ -125,35 +166,6 @@ fn settings(variables: &HashMap<String, String>, findings: &mut Vec<Finding>) {
             "SET GLOBAL binlog_row_value_options = ''",
         );
     }
-    if flavour == Flavour::MySql && get("gtid_mode") != "ON" {
-        add(
-            Level::Warning,
-            format!("gtid_mode is {}: readers cannot follow a fail-over", get("gtid_mode")),
-            "SET GLOBAL enforce_gtid_consistency = ON, then SET GLOBAL gtid_mode = OFF_PERMISSIVE, ON_PERMISSIVE, ON, one after the other",
-        );
-    }
-    if get("mysql56_temporal_format") == "OFF" {
-        add(
-            Level::Error,
-            "mysql56_temporal_format is OFF: new tables have times in a format that is not decoded".into(),
-            "SET GLOBAL mysql56_temporal_format = ON, then ALTER TABLE … FORCE for tables made before",
-        );
-    }
-    if get("binlog_checksum") == "NONE" {
-        add(
-            Level::Note,
-            "binlog_checksum is NONE: damage on disk goes unnoticed".into(),
-            "SET GLOBAL binlog_checksum = CRC32",
-        );
-    }
-    if get("server_id") == "0" {
-        add(
-            Level::Error,
-            "server_id is 0: replicas are refused".into(),
-            "SET GLOBAL server_id = 1, and in the server's configuration",
-        );
-    }
-    retention(&get, &mut add);
 }
 
 /// A reader that is away for longer than binlogs are kept must clone anew.

@@ -185,6 +185,8 @@ async fn restarts_and_kills_of_the_server_lose_and_repeat_nothing() {
             }
             run.stop().await.unwrap();
         }
+        // Only a new connection has this one.
+        server.sql("UPDATE bank.a SET note = 'last'").await.unwrap();
         follow(&mut fetcher, &mut seen, &server).await;
         assert!(fetcher.counters().reconnects >= 3, "{kind}");
         assert_total_is_constant(&seen, bank.total(), kind);
@@ -345,4 +347,112 @@ async fn definitions_and_truncates_come_in_their_place() {
             ["CREATE", "CREATE", "row d.t", "truncate d.t", "ALTER", "row d.t", "CREATE", "row d.u", "DROP"];
         assert_eq!(words, expected, "{kind}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_larger_than_a_packet_comes_whole() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        server.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v LONGTEXT)").await.unwrap();
+        server
+            .sql("INSERT INTO d.t VALUES (1, REPEAT('a', 20000000)), (2, 'b'); UPDATE d.t SET v = 'c'")
+            .await
+            .unwrap();
+        let disk = from_disk(&server).await;
+        let live = conformance::read(&mut open(&server, Start::Earliest).await.unwrap(), 4).await.unwrap();
+        assert!(live.transactions == disk.transactions, "{kind}");
+        assert_eq!(live.transactions[3].change_count, 2, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tagged_gtids_are_read_kept_and_resumed_at() {
+    let server = Server::start(Kind::MySql, Options::default()).await.unwrap();
+    server
+        .sql(
+            "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1); \
+             SET gtid_next = 'AUTOMATIC:billing'; INSERT INTO d.t VALUES (2); INSERT INTO d.t VALUES (3); \
+             SET gtid_next = 'AUTOMATIC:a_1'; INSERT INTO d.t VALUES (4); SET gtid_next = 'AUTOMATIC'; INSERT INTO d.t VALUES (5)",
+        )
+        .await
+        .unwrap();
+    let open = async |start| Ok(open(&server, start).await?.with_window_bytes(1));
+    let seen = conformance::check(open, 7).await.unwrap();
+    let tags =
+        seen.transactions.iter().filter(|t| t.gtid.contains(":billing:") || t.gtid.contains(":a_1:")).count();
+    assert_eq!(tags, 3);
+    assert_eq!(*seen.windows.last().unwrap().executed, *server.gtid_set().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_followed_while_a_server_writes_them_through_rotation_and_crash() {
+    for kind in Kind::ALL {
+        let mut server = Server::start(kind, Options::default()).await.unwrap();
+        let bank = Bank::create(server.root(), 10).await.unwrap();
+        let mut options = FileOptions::directory(server.datadir(), "binlog");
+        options.follow = true;
+        let mut fetcher =
+            MySqlFetcher::open("test", Origin::Files(options), Start::Earliest, all()).await.unwrap();
+        let mut seen = Seen::default();
+        let run = bank.start(2);
+        for round in 1..=3 {
+            let target = inserted(&seen) + 300;
+            while inserted(&seen) < target {
+                seen.push(fetcher.next().await.unwrap().unwrap());
+            }
+            match round {
+                1 => server.sql("FLUSH BINARY LOGS").await.unwrap(),
+                2 => {
+                    server.kill();
+                    server.restart().await.unwrap();
+                }
+                _ => {}
+            }
+        }
+        run.stop().await.unwrap();
+        follow(&mut fetcher, &mut seen, &server).await;
+        assert_total_is_constant(&seen, bank.total(), kind);
+        assert_equals_server(&seen, &server).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_of_the_server_is_found_in_files_by_its_gtids() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        run_recording(&server).await;
+        let open = open(&server, Start::Earliest).await.unwrap().with_window_bytes(1);
+        let live = conformance::read(&mut { open }, 10).await.unwrap();
+        let (count, checkpoint) = live.resume.last().unwrap().clone();
+        let disk = from_disk(&server).await;
+        let origin = Origin::Files(FileOptions::directory(server.datadir(), "binlog"));
+        let mut fetcher =
+            MySqlFetcher::open("test", origin, Start::At(checkpoint.clone()), all()).await.unwrap();
+        let tail = conformance::read(&mut fetcher, ALL).await.unwrap();
+        assert!(tail.transactions == disk.transactions[count..], "{kind}");
+        assert_eq!(tail.windows[0].timeline.number, checkpoint.position.timeline + 1, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_gtids_is_followed_by_file_and_offset() {
+    let options = Options::default().argument("--gtid-mode=OFF").argument("--enforce-gtid-consistency=OFF");
+    let mut server = Server::start(Kind::MySql, options).await.unwrap();
+    run_recording(&server).await;
+    let disk = from_disk(&server).await;
+    let open = async |start| Ok(open(&server, start).await?.with_window_bytes(1));
+    let seen = conformance::check(open, disk.transactions.len()).await.unwrap();
+    assert!(seen.transactions == disk.transactions);
+    assert!(seen.transactions.iter().all(|t| t.gtid.is_empty()));
+    let checkpoint = seen.windows.last().unwrap().checkpoint();
+    let mut fetcher = self::open(&server, Start::At(checkpoint)).await.unwrap();
+    server.sql("INSERT INTO test_data.journal VALUES (NOW(6), 'before')").await.unwrap();
+    let mut tail = Seen::default();
+    tail.push(fetcher.next().await.unwrap().unwrap());
+    server.restart().await.unwrap();
+    server.sql("INSERT INTO test_data.journal VALUES (NOW(6), 'after')").await.unwrap();
+    while inserted(&tail) < 2 {
+        tail.push(fetcher.next().await.unwrap().unwrap());
+    }
+    assert_eq!((inserted(&tail), fetcher.counters().reconnects), (2, 1));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidemill_event::{Position, Window};
+use tidemill_event::{Position, Scn, Window};
 use tidemill_fetchers_api::{FetchError, Fetcher};
 use tidemill_log::{AppendError, Writer};
 use tidemill_sandbox::{GuestError, PolicyStage};
@@ -25,8 +25,8 @@ pub struct Source<F> {
     pub fetched: Fetched,
     /// What is stored.
     pub at: Position,
-    /// Whether the source ends with its first idle moment: an empty window.
-    pub until_idle: bool,
+    /// Where the source ends, if it is not to go on for ever.
+    pub until: Option<Scn>,
 }
 
 /// The policy judges windows on the source's task and tables on the fetcher's.
@@ -78,7 +78,7 @@ impl<F: Fetcher> Source<F> {
     }
 
     async fn fetch(&mut self, mut stop: watch::Receiver<bool>) -> Result<(), SourceError> {
-        loop {
+        while self.until.is_none_or(|end| self.at.scn < end) {
             let next = tokio::select! {
                 biased;
                 // A window that was not appended is fetched again after the next start: safe to leave.
@@ -89,12 +89,9 @@ impl<F: Fetcher> Source<F> {
             let Some(window) = next.map_err(|source| SourceError::Fetch { name, at, source })? else {
                 return Ok(());
             };
-            let idle = window.transactions.is_empty();
             tokio::task::block_in_place(|| self.append(window))?;
-            if idle && self.until_idle {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     fn append(&mut self, window: Window) -> Result<(), SourceError> {

@@ -87,9 +87,9 @@ impl Pipeline {
         source.map(|s| s.fetched.clone()).unwrap_or_default()
     }
 
-    /// Lets every source end when it has nothing more for the moment.
-    pub fn end_when_idle(&mut self) {
-        self.sources.iter_mut().for_each(|source| source.until_idle = true);
+    /// Lets every source end where its server's log ended when it was opened.
+    pub fn end_at_open(&mut self) {
+        self.sources.iter_mut().for_each(|source| source.until = source.fetcher.end_at_open());
     }
 
     /// Runs until every source has ended and every subscription has everything, or until told to stop. A source that
@@ -127,8 +127,7 @@ pub fn figures(meters: &BTreeMap<String, Meter>) -> BTreeMap<String, Figures> {
 
 fn log_config(directory: &Path, source: &SourceConfig) -> LogConfig {
     let mut config = LogConfig::new(directory);
-    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    config.memory_bytes = size(source.log.memory.0);
+    config.memory_bytes = usize::try_from(source.log.memory.0).unwrap_or(usize::MAX);
     config.segment_bytes = source.log.segment.0;
     config.retention_bytes = source.log.keep_bytes.map(|b| b.0);
     config.retention_time = source.log.keep_time.map(|t| t.0);
@@ -185,7 +184,7 @@ async fn open_source(
         writer: log.writer()?,
         fetched: Fetched::default(),
         at,
-        until_idle: false,
+        until: None,
     })
 }
 

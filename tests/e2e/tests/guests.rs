@@ -35,10 +35,10 @@ async fn a_guest_that_loops_eats_memory_or_traps_pauses_only_its_own_subscriptio
         .sql("INSERT INTO t.n VALUES (1); INSERT INTO t.n VALUES (2); INSERT INTO t.n VALUES (3)")
         .await
         .unwrap();
-    for deed in ["spin", "memory", "panic", "huge-output", "wrong-length"] {
+    for deed in ["spin", "memory", "panic", "huge-output", "long-bitmap"] {
         let folder = Folder::new("");
         configure(&folder, &server, &format!("{{ do = \"{deed}\" }}"));
-        let output = block_in_place(|| folder.start(&["up", "--until-idle"]).wait());
+        let output = block_in_place(|| folder.start(&["up", "--once"]).wait());
         assert!(!output.status.success(), "{deed}: the process says that a subscription pauses");
         assert_eq!(output.changes().len(), 3, "{deed}: the healthy subscription has everything");
         for word in ["subscription `evil` pauses after", "evil.wasm", "keep"] {
@@ -57,12 +57,12 @@ async fn a_paused_subscription_goes_on_where_it_stood_when_its_guest_is_mended()
     server.sql("INSERT INTO t.n VALUES (1); INSERT INTO t.n VALUES (2)").await.unwrap();
     let folder = Folder::new("");
     configure(&folder, &server, "{ do = \"panic\" }");
-    assert!(!block_in_place(|| folder.start(&["up", "--until-idle"]).wait()).status.success());
+    assert!(!block_in_place(|| folder.start(&["up", "--once"]).wait()).status.success());
     let source = folder.source("shop", &server);
     folder.configure(&format!(
         "{source}[subscription.evil]\nsource = \"shop\"\nconsumer = {{ module = \"builtin:replica-check\" }}"
     ));
-    let output = block_in_place(|| folder.start(&["up", "--until-idle"]).wait());
+    let output = block_in_place(|| folder.start(&["up", "--once"]).wait());
     assert!(output.status.success(), "{}", output.errors);
     let state = folder.committed().state("evil", "table/t.n").unwrap();
     assert_eq!(state["inserts"], 2, "{state}");

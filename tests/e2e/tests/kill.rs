@@ -108,7 +108,7 @@ async fn kill_in_a_loop(kind: Kind) {
         });
     }
     let acknowledged = run.stop().await.unwrap();
-    let output = block_in_place(|| folder.start(&["up", "--until-idle"]).wait());
+    let output = block_in_place(|| folder.start(&["up", "--once"]).wait());
     assert!(output.status.success(), "{}", output.errors);
     replica.take_all(&output);
     replica.transaction_ends();

@@ -22,7 +22,7 @@ async fn changes_of(kind: Kind, filter: &str, statements: &str) -> Vec<Change> {
     server.sql(statements).await.unwrap();
     let folder = Folder::new("");
     printing(&folder, &server, filter);
-    let output = block_in_place(|| folder.start(&["up", "--until-idle"]).wait());
+    let output = block_in_place(|| folder.start(&["up", "--once"]).wait());
     assert!(output.status.success(), "{}", output.errors);
     server.stop().await.unwrap();
     output.changes()
@@ -44,7 +44,7 @@ async fn ten_thousand_tiny_transactions_stay_ten_thousand_with_the_ids_of_their_
     conn.disconnect().await.unwrap();
     let folder = Folder::new("");
     printing(&folder, &server, "");
-    let output = block_in_place(|| folder.start(&["up", "--until-idle"]).wait());
+    let output = block_in_place(|| folder.start(&["up", "--once"]).wait());
     assert!(output.status.success(), "{}", output.errors);
     let ids: Vec<String> =
         output.changes().iter().map(|c| c.0["transaction"]["id"].as_str().unwrap().to_owned()).collect();
@@ -122,7 +122,7 @@ async fn transactions_with_no_row_for_a_subscriber_advance_its_checkpoint_and_ca
         &server,
         "[[subscription.printed.filter]]\nmodule = \"builtin:where\"\nconfig = { where = \"id > 100\" }",
     );
-    let output = block_in_place(|| folder.start(&["up", "--until-idle"]).wait());
+    let output = block_in_place(|| folder.start(&["up", "--once"]).wait());
     assert!(output.status.success(), "{}", output.errors);
     assert_eq!(output.lines, Vec::<String>::new());
     let scn = folder.committed().position("printed").scn;

@@ -42,7 +42,7 @@ async fn nowhere(kind: Kind) {
     let folder = Folder::new("");
     folder.write("people.key", b"a key for pseudonyms");
     folder.configure(&format!("{}{POLICY}", folder.source("shop", &server)));
-    let output = block_in_place(|| folder.start(&["up", "--until-idle"]).wait());
+    let output = block_in_place(|| folder.start(&["up", "--once"]).wait());
     assert!(output.status.success(), "{}", output.errors);
     let text = output.lines.join("\n");
     assert!(text.contains("visible-name") && text.contains("visible-open"), "{text}");

@@ -15,8 +15,8 @@ fn configure(folder: &Folder, server: &Server, start: &str) {
     ));
 }
 
-fn until_idle(folder: &Folder) -> Vec<Change> {
-    let output = folder.start(&["up", "--until-idle"]).wait();
+fn once(folder: &Folder) -> Vec<Change> {
+    let output = folder.start(&["up", "--once"]).wait();
     assert!(output.status.success(), "{}", output.errors);
     output.changes()
 }
@@ -44,16 +44,16 @@ async fn a_subscription_starts_at_the_oldest_at_a_position_and_at_a_time() {
     }
     let folder = Folder::new("");
     configure(&folder, &server, "earliest");
-    let all = block_in_place(|| until_idle(&folder));
+    let all = block_in_place(|| once(&folder));
     assert_eq!(ids(&all), [1, 2, 3, 4, 5]);
 
     let position = format!("position:1/{}", all[1].place().0);
     configure(&folder, &server, &position);
-    assert_eq!(ids(&block_in_place(|| until_idle(&folder))), [3, 4, 5]);
+    assert_eq!(ids(&block_in_place(|| once(&folder))), [3, 4, 5]);
 
     let committed = all[3].0["source"]["ts_us"].as_i64().unwrap();
     configure(&folder, &server, &format!("time:{}", utc(&server, committed).await));
-    assert_eq!(ids(&block_in_place(|| until_idle(&folder))), [4, 5]);
+    assert_eq!(ids(&block_in_place(|| once(&folder))), [4, 5]);
     server.stop().await.unwrap();
 }
 
@@ -90,7 +90,7 @@ async fn a_subscription_that_starts_now_sees_what_commits_from_then_on_and_resum
     let output = block_in_place(|| reader.join().unwrap().terminate());
     let mut seen = vec![first];
     seen.extend(ids(&output.changes()));
-    seen.extend(ids(&block_in_place(|| until_idle(&folder))));
+    seen.extend(ids(&block_in_place(|| once(&folder))));
     assert_eq!(seen, (first..=id).collect::<Vec<_>>());
     server.stop().await.unwrap();
 }

@@ -28,7 +28,7 @@ async fn a_value_that_cannot_be_converted_stops_the_stream_before_its_transactio
     let folder = Folder::new("");
     configure(&folder, &server);
     for attempt in 0..2 {
-        let output = block_in_place(|| folder.start(&["up", "--until-idle"]).wait());
+        let output = block_in_place(|| folder.start(&["up", "--once"]).wait());
         assert!(!output.status.success(), "the process says that it did not go well");
         let ids: Vec<_> = output.changes().iter().map(|c| c.after("id").as_i64().unwrap()).collect();
         assert_eq!(
@@ -53,7 +53,7 @@ async fn a_statement_that_hides_its_rows_stops_the_stream() {
     server.sql("SET SESSION binlog_format = STATEMENT; INSERT INTO t.n VALUES (2)").await.unwrap();
     let folder = Folder::new("");
     configure(&folder, &server);
-    let output = block_in_place(|| folder.start(&["up", "--until-idle"]).wait());
+    let output = block_in_place(|| folder.start(&["up", "--once"]).wait());
     assert!(!output.status.success());
     assert_eq!(output.changes().len(), 1);
     assert!(output.errors.contains("binlog_format"), "{}", output.errors);

@@ -360,6 +360,7 @@ impl Assembler {
             }
             kind::XA_PREPARE => return self.xa_prepare(body),
             kind::VIEW_CHANGE => {}
+            kind::PARTIAL_UPDATE_ROWS if self.passes_over_rows(body)? => {}
             kind::PARTIAL_UPDATE_ROWS => {
                 return Err(self.undecodable(
                     "JSON columns are logged as differences; run SET GLOBAL binlog_row_value_options = '', then start after that",

@@ -108,6 +108,15 @@ impl Assembler {
         self.cut_full()
     }
 
+    /// Whether rows are of a transaction or a table that is not carried.
+    pub(super) fn passes_over_rows(&self, body: &[u8]) -> Result<bool, FetchError> {
+        let id = RowsEvent::table_of(body).map_err(|m| self.malformed(m))?;
+        let is_declined =
+            |(named, target): &(u64, Target)| *named == id && matches!(target, Target::Declined);
+        let is_skipped = self.open.as_ref().is_some_and(|open| open.skipped);
+        Ok(is_skipped || self.maps.named.iter().any(is_declined))
+    }
+
     fn decode(&mut self, slot: usize, header: &Header, body: &[u8]) -> Result<(), FetchError> {
         let inflated;
         let body = match header.kind {

@@ -1,6 +1,6 @@
 //! Which character set a collation belongs to, and how its bytes become UTF-8.
 
-use crate::value::ValueError;
+use crate::value::{ValueError, is_utf8};
 
 /// The character sets that we decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Charset {
         match self {
             Charset::Latin1 if !bytes.is_ascii() => bytes.iter().for_each(|byte| push_latin1(*byte, out)),
             Charset::Ascii if !bytes.is_ascii() => return Err(bad("ascii")),
-            Charset::Utf8Mb3 | Charset::Utf8Mb4 if std::str::from_utf8(bytes).is_err() => {
+            Charset::Utf8Mb3 | Charset::Utf8Mb4 if !is_utf8(bytes) => {
                 return Err(bad("utf8mb4"));
             }
             _ => out.extend_from_slice(bytes),

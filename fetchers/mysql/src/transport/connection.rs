@@ -267,3 +267,34 @@ fn proof(plugin: &str, nonce: &[u8], options: &ServerOptions) -> Result<Vec<u8>,
 fn refused(payload: &[u8]) -> TransportError {
     crate::transport::server::refusal(&ServerRefusal::read(&payload[1..]))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::options::Password;
+    use tidemill_servers::{Kind, Options, Server};
+
+    /// MySQL does not know the password's hash after a start: the first sign-in is the long one.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_first_and_the_second_sign_in_succeed_and_a_wrong_password_does_not() {
+        for kind in Kind::ALL {
+            let server = Server::start(kind, Options::default()).await.unwrap();
+            server
+                .sql("CREATE USER other IDENTIFIED BY 'other''s'; CREATE USER nobody IDENTIFIED BY ''")
+                .await
+                .unwrap();
+            for (user, password) in [("other", "other's"), ("nobody", "")] {
+                let mut options =
+                    ServerOptions::new("127.0.0.1", server.port(), user, Password::new(password));
+                for _ in 0..2 {
+                    let mut connection = Connection::open(&options).await.unwrap();
+                    connection.run("SET @a = 1").await.unwrap();
+                    assert!(connection.run("SET GLOBAL max_connections = 1").await.is_err(), "{kind}");
+                }
+                options.password = Password::new("wrong");
+                assert!(matches!(Connection::open(&options).await, Err(TransportError::Failed(_))), "{kind}");
+            }
+        }
+    }
+}

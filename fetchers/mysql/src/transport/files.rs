@@ -277,9 +277,11 @@ impl FilesTransport {
     }
 
     async fn go_to_jump(&mut self) -> Result<(), FetchError> {
-        let Some(offset) = self.jump.take() else { return Ok(()) };
+        let Some(offset) = self.jump else { return Ok(()) };
         let seek = self.file.seek(SeekFrom::Start(offset)).await;
         seek.map_err(|e| failed(Path::new(self.name.as_str()), e))?;
+        // Only now: a call that is dropped while it seeks is made again.
+        self.jump = None;
         self.buffer.clear();
         self.offset = offset;
         self.announce = Some(offset);

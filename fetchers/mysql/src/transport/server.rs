@@ -41,6 +41,10 @@ impl ServerTransport {
     /// A connection on which the dump command was sent.
     pub(crate) fn new(connection: Connection, heartbeat: Duration) -> ServerTransport {
         let (stream, sequence) = connection.into_stream();
+        ServerTransport::on(stream, sequence, heartbeat)
+    }
+
+    fn on(stream: TcpStream, sequence: u8, heartbeat: Duration) -> ServerTransport {
         ServerTransport {
             stream,
             sequence,
@@ -187,7 +191,78 @@ fn source_fatal(message: &str, said: String, setup: impl Fn(&str) -> TransportEr
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::event::HEADER_BYTES;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    /// An event of that size, without checksum; its body tells its size.
+    fn event(size: usize) -> Vec<u8> {
+        let mut event = vec![(size % 251) as u8; size];
+        event[..HEADER_BYTES].fill(0);
+        event[9..13].copy_from_slice(&(size as u32).to_le_bytes());
+        event
+    }
+
+    /// As the protocol cuts it: packets of the largest size, then a smaller one, which may be empty.
+    fn packets(event: &[u8], sequence: &mut u8) -> Vec<u8> {
+        let payload = [&[0][..], event].concat();
+        let mut out = Vec::new();
+        let mut parts: Vec<&[u8]> = payload.chunks(PACKET_BYTES_MAX).collect();
+        if payload.len().is_multiple_of(PACKET_BYTES_MAX) {
+            parts.push(&[]);
+        }
+        for part in parts {
+            out.extend_from_slice(&(part.len() as u32).to_le_bytes()[..3]);
+            out.push(*sequence);
+            *sequence = sequence.wrapping_add(1);
+            out.extend_from_slice(part);
+        }
+        out
+    }
+
+    #[tokio::test]
+    async fn events_of_one_and_several_packets_come_out_whole() {
+        let sizes = [
+            19,
+            70_000,
+            PACKET_BYTES_MAX - 2,
+            PACKET_BYTES_MAX - 1,
+            PACKET_BYTES_MAX,
+            2 * PACKET_BYTES_MAX - 1,
+            20,
+        ];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sender = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut sequence = 1;
+            for size in sizes {
+                stream.write_all(&packets(&event(size), &mut sequence)).await.unwrap();
+            }
+            stream
+        });
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut transport = ServerTransport::on(stream, 1, Duration::from_secs(60));
+        for size in sizes {
+            loop {
+                if let Some(event) = transport.take().unwrap() {
+                    assert_eq!(event.header.size as usize, size);
+                    assert!(event.body.iter().all(|byte| *byte == (size % 251) as u8));
+                    break;
+                }
+                if transport.fill().unwrap() == Filled::Idle {
+                    transport.wait().await.unwrap();
+                }
+            }
+        }
+        drop(sender.await.unwrap());
+        while let Ok(Filled::Idle) = transport.fill() {
+            transport.wait().await.unwrap();
+        }
+        assert!(matches!(transport.fill(), Err(TransportError::Lost(_))));
+    }
 
     fn of(code: u16, message: &str) -> TransportError {
         refusal(&ServerRefusal { code, message: message.to_owned() })

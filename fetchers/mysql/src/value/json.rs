@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use crate::value::time::{Packed, print_packed};
-use crate::value::{ValueError, decimal};
+use crate::value::{ValueError, decimal, is_utf8};
 use crate::wire::{Bytes, Malformed};
 
 /// Deeper than any that a server makes.
@@ -42,12 +42,12 @@ fn value(kind: u8, bytes: &[u8], depth: u32, out: &mut Vec<u8>) -> Result<(), Va
     match kind {
         SMALL_OBJECT | LARGE_OBJECT | SMALL_ARRAY | LARGE_ARRAY => container(kind, bytes, depth, out)?,
         LITERAL => literal(b.u8()?, out)?,
-        INT16 => number(out, i16::from_le_bytes(b.array()?)),
-        UINT16 => number(out, b.u16()?),
-        INT32 => number(out, i32::from_le_bytes(b.array()?)),
-        UINT32 => number(out, b.u32()?),
-        INT64 => number(out, i64::from_le_bytes(b.array()?)),
-        UINT64 => number(out, b.u64()?),
+        INT16 => signed(out, i64::from(i16::from_le_bytes(b.array()?))),
+        UINT16 => unsigned(out, u64::from(b.u16()?)),
+        INT32 => signed(out, i64::from(i32::from_le_bytes(b.array()?))),
+        UINT32 => unsigned(out, u64::from(b.u32()?)),
+        INT64 => signed(out, i64::from_le_bytes(b.array()?)),
+        UINT64 => unsigned(out, b.u64()?),
         DOUBLE => double(f64::from_le_bytes(b.array()?), out)?,
         STRING => {
             let length = text_length(&mut b)?;
@@ -69,8 +69,26 @@ fn literal(code: u8, out: &mut Vec<u8>) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn number(out: &mut Vec<u8>, value: impl std::fmt::Display) {
-    write!(out, "{value}").expect("a vector takes every write");
+fn signed(out: &mut Vec<u8>, value: i64) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    unsigned(out, value.unsigned_abs());
+}
+
+/// By hand: most numbers of documents have a digit or two.
+fn unsigned(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// Places and small values of a container have two bytes, or four in a large one.
@@ -137,11 +155,20 @@ fn text_length(b: &mut Bytes<'_>) -> Result<usize, Malformed> {
 }
 
 fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let text = std::str::from_utf8(text).map_err(|_| Malformed("a JSON text is not UTF-8"))?;
+    if !is_utf8(text) {
+        return Err(Malformed("a JSON text is not UTF-8"));
+    }
     out.push(b'"');
+    let is_special = |c: u8| c < 0x20 || c == b'"' || c == b'\\';
+    // Over all bytes without an early end, which is one step for many of them.
+    if !text.iter().fold(false, |found, c| found | is_special(*c)) {
+        out.extend_from_slice(text);
+        out.push(b'"');
+        return Ok(());
+    }
     let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate().filter(|(_, c)| *c < 0x20 || *c == b'"' || *c == b'\\') {
-        out.extend_from_slice(&text.as_bytes()[plain..at]);
+    for (at, byte) in text.iter().copied().enumerate().filter(|(_, c)| is_special(*c)) {
+        out.extend_from_slice(&text[plain..at]);
         plain = at + 1;
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
@@ -154,7 +181,7 @@ fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
             control => write!(out, "\\u{control:04x}").expect("a vector takes every write"),
         }
     }
-    out.extend_from_slice(&text.as_bytes()[plain..]);
+    out.extend_from_slice(&text[plain..]);
     out.push(b'"');
     Ok(())
 }

@@ -20,3 +20,9 @@ impl From<Malformed> for ValueError {
         ValueError::Malformed(what)
     }
 }
+
+/// Whether the bytes are UTF-8. Most are ASCII, which is found out faster.
+#[inline]
+pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+}

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidemill_event::Scn;
 use tidemill_servers::workload::Shop;
 use tidemill_servers::{MariaDb, Options, Server};
 use tokio::sync::watch;
@@ -93,10 +94,10 @@ async fn live(mut config: Config, base: &Path, arguments: &Arguments) -> Result<
     {
         shop.next_transaction().await?;
     }
-    let written = shop.transactions();
     shop.close().await?;
+    let end = end_of(&server).await?;
     tokio::select! {
-        () = meter.wait(|figures| figures.transactions_passed >= written) => {}
+        () = meter.wait(|figures| figures.position.scn >= end) => {}
         () = shutdown::stopped(&mut interrupted) => {}
     }
     stop.send_replace(true);
@@ -105,6 +106,14 @@ async fn live(mut config: Config, base: &Path, arguments: &Arguments) -> Result<
     summary(&figures, read.changes(), started.elapsed(), "committed to delivered", &figures.lag_commit);
     server.stop().await?;
     Ok(ended)
+}
+
+/// The position behind everything that the server has committed.
+async fn end_of(server: &Server) -> Result<Scn, Failure> {
+    let (file, offset) = server.binlog_end().await?;
+    let number = file.rsplit('.').next().and_then(|number| number.parse().ok());
+    let end = number.and_then(|number| Scn::from_binlog(number, offset));
+    end.ok_or_else(|| format!("the server names its binlog {file}, which has no number").into())
 }
 
 /// The demo's source, on a server in place of files.

@@ -15,9 +15,9 @@ pub struct Arguments {
     /// The configuration file.
     #[arg(long, default_value = "tidemill.toml")]
     config: PathBuf,
-    /// End when every source has fallen idle and everything is delivered, instead of waiting for more.
+    /// End when everything that the sources have committed by now is delivered, instead of waiting for more.
     #[arg(long)]
-    until_idle: bool,
+    once: bool,
 }
 
 /// Runs until told to stop, or until every source has ended and everything is delivered.
@@ -27,8 +27,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let stop = shutdown::on_signal()?;
     let base = path.parent().unwrap_or(Path::new("."));
     let mut pipeline = wiring::open(&config, base, Arc::new(stdout::Process)).await?;
-    if arguments.until_idle {
-        pipeline.end_when_idle();
+    if arguments.once {
+        pipeline.end_at_open();
     }
     let meters = pipeline.meters.clone();
     let ended = pipeline.run(stop).await;

@@ -41,10 +41,10 @@ pub async fn drain(loaded: &Loaded) -> Result<Measured, Failure> {
     let measured = loaded.measured(read.changes(), started, before, Some(meter.figures().lag_read));
     stop.send_replace(true);
     let ended = running.await?;
-    for paused in ended.paused {
+    if let Some(paused) = ended.paused.into_iter().next() {
         return Err(paused.into());
     }
-    for stopped in ended.stopped {
+    if let Some(stopped) = ended.stopped.into_iter().next() {
         return Err(stopped.into());
     }
     measured
