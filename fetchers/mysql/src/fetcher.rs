@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tidemill_event::{Scn, Window};
+use tidemill_event::{Position, Scn, Timeline, Window};
 use tidemill_fetchers_api::{FetchError, Fetcher, Selector, Start};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -69,8 +69,9 @@ impl MySqlFetcher {
             Origin::Server(options) => {
                 let server_id = options.server_id.unwrap_or_else(random::server_id);
                 let opened = timeout(CONNECT_TIME_MAX, open_server(options, &start, server_id)).await;
+                let opened = opened.unwrap_or_else(|_| Err(too_slow()));
                 let (plan, transport, timeline, end) =
-                    opened.unwrap_or_else(|_| Err(too_slow())).map_err(|e| final_error(e, options))?;
+                    opened.map_err(|e| placed(final_error(e, options), position_of(&start)))?;
                 (server_id, plan, Transport::Server(transport.into()), timeline, end)
             }
             Origin::Files(options) => {
@@ -301,7 +302,7 @@ async fn open_server(
     options: &ServerOptions,
     start: &Start,
     server_id: u32,
-) -> Result<(Plan, ServerTransport, tidemill_event::Timeline, Option<Scn>), TransportError> {
+) -> Result<(Plan, ServerTransport, Timeline, Option<Scn>), TransportError> {
     let mut conn = connect_for_queries(options).await?;
     let facts = read_facts(&mut conn).await?;
     let plan = start::on_server(options, &facts, start).await?;

@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int32Type, UInt64Type};
@@ -25,9 +26,12 @@ pub fn sandbox() -> &'static Sandbox {
     })
 }
 
-/// A guest of the repository.
+/// A guest of the repository, loaded once a process.
 pub fn module(name: &str) -> Module {
-    sandbox().load(name, tidemill_artifacts::wasm(name)).expect("it loads")
+    static LOADED: Mutex<BTreeMap<String, Module>> = Mutex::new(BTreeMap::new());
+    let mut loaded = LOADED.lock().expect("a guest of the repository loads");
+    let load = || sandbox().load(name, tidemill_artifacts::wasm(name)).expect("it loads");
+    loaded.entry(name.to_owned()).or_insert_with(load).clone()
 }
 
 /// A configuration on the source "shop".
