@@ -239,7 +239,6 @@ impl MySqlFetcher {
         let pause = pause(self.retry.attempts);
         self.retry.attempts += 1;
         self.retry.at = Some(Instant::now() + pause);
-        self.assembler.counters.reconnects += 1;
         let at = self.assembler.position();
         tracing::warn!(%at, error = %error, pause_ms = pause.as_millis() as u64, "the connection to the source is lost; it is made again");
         self.disconnect()
@@ -265,7 +264,8 @@ impl MySqlFetcher {
         self.assembler.rewind(timeline)?;
         self.pass_over_far_offset();
         self.transport = Some(transport);
-        self.retry.at = None;
+        // Otherwise the log was only to be read again.
+        self.assembler.counters.reconnects += u64::from(self.retry.at.take().is_some());
         self.retry.events_before = self.assembler.counters.events;
         Ok(())
     }

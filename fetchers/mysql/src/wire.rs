@@ -45,15 +45,43 @@ impl<'a> Bytes<'a> {
     /// An unsigned little-endian integer of up to eight bytes.
     #[inline]
     pub(crate) fn uint(&mut self, n: usize) -> Result<u64, Malformed> {
-        let bytes = self.take(n)?;
-        Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        // The usual widths are one load each.
+        match n {
+            1 => Ok(u64::from(self.u8()?)),
+            2 => Ok(u64::from(self.u16()?)),
+            3 => {
+                let [a, b, c] = self.array()?;
+                Ok(u64::from(u32::from_le_bytes([a, b, c, 0])))
+            }
+            4 => Ok(u64::from(self.u32()?)),
+            8 => self.u64(),
+            _ => {
+                let bytes = self.take(n)?;
+                Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+            }
+        }
     }
 
     /// An unsigned big-endian integer of up to eight bytes.
     #[inline]
     pub(crate) fn uint_be(&mut self, n: usize) -> Result<u64, Malformed> {
-        let bytes = self.take(n)?;
-        Ok(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        match n {
+            0 => Ok(0),
+            1 => Ok(u64::from(self.u8()?)),
+            3 => {
+                let [a, b, c] = self.array()?;
+                Ok(u64::from(u32::from_be_bytes([0, a, b, c])))
+            }
+            4 => Ok(u64::from(u32::from_be_bytes(self.array()?))),
+            5 => {
+                let [a, b, c, d, e] = self.array()?;
+                Ok(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
+            }
+            _ => {
+                let bytes = self.take(n)?;
+                Ok(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+            }
+        }
     }
 
     /// The protocol's length-encoded integer.
@@ -118,6 +146,19 @@ mod tests {
             }
         }
         assert!(Bytes(&[251]).length().is_err());
+    }
+
+    #[test]
+    fn integers_of_every_width_are_read_in_both_orders() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8];
+        for n in 0..=8 {
+            let little = bytes[..n].iter().rev().fold(0u64, |value, byte| value * 256 + u64::from(*byte));
+            let big = bytes[..n].iter().fold(0u64, |value, byte| value * 256 + u64::from(*byte));
+            assert_eq!((Bytes(&bytes).uint(n), Bytes(&bytes).uint_be(n)), (Ok(little), Ok(big)), "{n}");
+            for len in 0..n {
+                assert!(Bytes(&bytes[..len]).uint(n).is_err() && Bytes(&bytes[..len]).uint_be(n).is_err());
+            }
+        }
     }
 
     #[test]

@@ -157,9 +157,9 @@ impl Column {
         Column { kind, cells, null: Marks::default(), absent: Marks::default(), last_rows: 0, last_bytes: 0 }
     }
 
-    /// Makes room for as much as the last window had.
+    /// Makes room for as much as the last window had, and a little more: windows differ by little.
     pub(crate) fn begin(&mut self) {
-        let (rows, bytes) = (self.last_rows, self.last_bytes);
+        let (rows, bytes) = (self.last_rows + self.last_rows / 8, self.last_bytes + self.last_bytes / 8);
         each_cells!(&mut self.cells, v => v.reserve(rows), b => {
             b.offsets.reserve(rows + 1);
             b.bytes.reserve(bytes);

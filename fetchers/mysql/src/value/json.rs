@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use crate::value::time::{Packed, print_packed};
-use crate::value::{ValueError, decimal, is_utf8};
+use crate::value::{ValueError, decimal};
 use crate::wire::{Bytes, Malformed};
 
 /// Deeper than any that a server makes.
@@ -155,13 +155,19 @@ fn text_length(b: &mut Bytes<'_>) -> Result<usize, Malformed> {
 }
 
 fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    if !is_utf8(text) {
+    let is_special = |c: u8| c < 0x20 || c == b'"' || c == b'\\';
+    // One pass without an early end: most texts are short and hold nothing of note.
+    let (mut all, mut has_special) = (0, false);
+    for byte in text {
+        all |= *byte;
+        has_special |= is_special(*byte);
+    }
+    if all >= 0x80 && std::str::from_utf8(text).is_err() {
         return Err(Malformed("a JSON text is not UTF-8"));
     }
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    let is_special = |c: u8| c < 0x20 || c == b'"' || c == b'\\';
-    // Over all bytes without an early end, which is one step for many of them.
-    if !text.iter().fold(false, |found, c| found | is_special(*c)) {
+    if !has_special {
         out.extend_from_slice(text);
         out.push(b'"');
         return Ok(());
