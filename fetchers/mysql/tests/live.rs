@@ -131,7 +131,10 @@ fn assert_total_is_constant(seen: &Seen, total: i64, kind: Kind) {
     for transaction in &seen.transactions {
         transaction.changes.iter().for_each(|change| replica.apply(change));
         if transaction.changes.iter().any(|change| matches!(change, SeenChange::Row { .. })) {
-            let tables = ["bank.a", "bank.b"].iter().filter_map(|table| replica.tables.get(*table)).flatten();
+            let tables = ["bank.a", "bank.b"]
+                .iter()
+                .filter_map(|table| replica.tables.get(*table))
+                .flat_map(|rows| rows.values());
             let sum: i64 = tables.map(|row| row["balance"].parse::<i64>().unwrap()).sum();
             assert_eq!(sum, total, "{kind}: after {}", transaction.gtid);
             transfers += 1;

@@ -145,7 +145,8 @@ pub type Row = BTreeMap<String, String>;
 /// a row whose key is there, an update or delete of a row that is not.
 #[derive(Default)]
 pub struct Replica {
-    pub tables: BTreeMap<String, Vec<Row>>,
+    /// By key, so that a long run costs no more a row; by number where there is no key.
+    pub tables: BTreeMap<String, BTreeMap<Vec<String>, Row>>,
     schemas: BTreeMap<u64, Arc<TableSchema>>,
 }
 
@@ -179,7 +180,7 @@ impl Replica {
                 apply(rows, &schema, before, after);
             }
             SeenChange::Event { kind: EventKind::Truncate { table }, .. } => {
-                self.tables.insert(table.to_string(), Vec::new());
+                self.tables.insert(table.to_string(), BTreeMap::new());
             }
             SeenChange::Event { .. } => {}
         }
@@ -187,12 +188,12 @@ impl Replica {
 
     /// The rows of a table with these columns in this order, sorted. Rows that are older than a column have its default.
     pub fn table(&self, name: &str, columns: &[String], defaults: &[(&str, &str)]) -> Vec<Vec<String>> {
-        let rows = self.tables.get(name).map_or(&[][..], Vec::as_slice);
+        let rows = self.tables.get(name).into_iter().flat_map(BTreeMap::values);
         let default =
             |column: &str| defaults.iter().find(|(c, _)| *c == column).map_or("NULL", |(_, d)| d).to_owned();
         let value = |row: &Row, column: &String| row.get(column).cloned().unwrap_or_else(|| default(column));
         let mut rows: Vec<Vec<String>> =
-            rows.iter().map(|row| columns.iter().map(|column| value(row, column)).collect()).collect();
+            rows.map(|row| columns.iter().map(|column| value(row, column)).collect()).collect();
         rows.sort();
         rows
     }
@@ -204,22 +205,37 @@ fn image(row: &RecordBatch, absent: &[usize], schema: &TableSchema) -> Row {
     columns.map(|(c, column)| (column.name.clone(), text(row, c, 0, &column.source_type))).collect()
 }
 
-fn apply(rows: &mut Vec<Row>, schema: &TableSchema, before: Option<Row>, after: Option<Row>) {
+fn apply(
+    rows: &mut BTreeMap<Vec<String>, Row>,
+    schema: &TableSchema,
+    before: Option<Row>,
+    after: Option<Row>,
+) {
+    let key = |row: &Row| -> Vec<String> {
+        schema.key().iter().map(|k| row[&schema.columns()[*k as usize].name].clone()).collect()
+    };
     // A row that is older than a column of its table has some default there.
     let fits = |row: &Row, image: &Row| image.iter().all(|(c, v)| row.get(c).is_none_or(|known| known == v));
     let mut row = Row::new();
     if let Some(before) = &before {
-        let at = rows.iter().position(|row| fits(row, before));
-        row = rows.remove(at.unwrap_or_else(|| panic!("{}: no row {before:?}", schema.name())));
+        let place = match schema.key().is_empty() {
+            false => Some(key(before)).filter(|key| rows.get(key).is_some_and(|row| fits(row, before))),
+            true => rows.iter().find(|(_, row)| fits(row, before)).map(|(place, _)| place.clone()),
+        };
+        let place = place.unwrap_or_else(|| panic!("{}: no row {before:?}", schema.name()));
+        row = rows.remove(&place).unwrap();
     }
     if let Some(after) = after {
         row.extend(after);
-        let key: Vec<&str> =
-            schema.key().iter().map(|k| schema.columns()[*k as usize].name.as_str()).collect();
-        let twin =
-            rows.iter().find(|other| !key.is_empty() && key.iter().all(|k| other.get(*k) == row.get(*k)));
-        assert!(twin.is_none(), "{}: {row:?} is there already as {twin:?}", schema.name());
-        rows.push(row);
+        let place = match schema.key().is_empty() {
+            false => key(&row),
+            true => vec![rows.last_key_value().map_or(0, |(last, _)| last[0].parse::<u64>().unwrap() + 1)]
+                .into_iter()
+                .map(|number| format!("{number:020}"))
+                .collect(),
+        };
+        let twin = rows.insert(place, row);
+        assert!(twin.is_none(), "{}: {twin:?} was there already", schema.name());
     }
 }
 
