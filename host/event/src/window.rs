@@ -287,6 +287,13 @@ impl Window {
         self.tables.iter().map(|t| t.rows.num_rows()).sum()
     }
 
+    /// How many changes the source made in it, before any filter: an update is one, an event none. Events that a
+    /// policy removed count, since their ordinals stay.
+    pub fn source_change_count(&self) -> u64 {
+        let all: u64 = self.transactions.iter().map(|t| u64::from(t.change_count)).sum();
+        all - self.events.len() as u64
+    }
+
     /// Every change of every table, in the source's own order.
     pub fn changes_in_order(&self) -> Vec<Change> {
         let mut all: Vec<Change> = Vec::with_capacity(self.row_count());

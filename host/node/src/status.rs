@@ -33,8 +33,7 @@ impl Fetched {
         }
         read.position = window.position();
         read.windows.push_back((window.position(), Instant::now()));
-        let all: u64 = window.transactions.iter().map(|t| u64::from(t.change_count)).sum();
-        read.changes += all - window.events.len() as u64;
+        read.changes += window.source_change_count();
     }
 
     /// Up to where the source was read.

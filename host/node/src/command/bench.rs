@@ -5,7 +5,6 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tidemill_event::Window;
 use tidemill_fetchers_api::{Fetcher, Start};
 use tidemill_fetchers_mysql as mysql;
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Password, ServerOptions};
@@ -143,18 +142,12 @@ impl Loaded {
     }
 }
 
-/// The changes of a window: an update's two rows are one.
-fn change_count(window: &Window) -> u64 {
-    let events = window.events.len() as u64;
-    window.transactions.iter().map(|t| u64::from(t.change_count)).sum::<u64>() - events
-}
-
 async fn capture(loaded: &Loaded) -> Result<Measured, Failure> {
     let mut fetcher = loaded.fetcher().await?;
     let (before, started, mut rows) = (Usage::now(), Instant::now(), 0);
     while rows < loaded.changes {
         let Some(window) = fetcher.next().await? else { break };
-        rows += change_count(&window);
+        rows += window.source_change_count();
     }
     loaded.measured(rows, started, before, None)
 }
