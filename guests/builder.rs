@@ -16,6 +16,7 @@ const TARGET: &str = "wasm32-wasip2";
 pub fn build(guests: &Path, packages: &[String]) {
     watch(guests);
     watch(&guests.join("../wit"));
+    add_target();
     let target_dir = target_dir();
     let mut cargo = Command::new(variable("CARGO"));
     cargo.current_dir(guests).args(["build", "--release", "--locked", "--target", TARGET]);
@@ -26,7 +27,7 @@ pub fn build(guests: &Path, packages: &[String]) {
     forget_outer_build(&mut cargo);
     let output = cargo.output().unwrap_or_else(|error| fail(&format!("cargo did not start: {error}")));
     if !output.status.success() {
-        fail(&why(&String::from_utf8_lossy(&output.stderr)));
+        fail(&format!("the guests do not build:\n{}", String::from_utf8_lossy(&output.stderr)));
     }
     let built = target_dir.join(TARGET).join("release");
     for package in packages {
@@ -75,11 +76,25 @@ fn forget_outer_build(cargo: &mut Command) {
     }
 }
 
-fn why(stderr: &str) -> String {
-    if stderr.contains("can't find crate for `std`") || stderr.contains("can't find crate for `core`") {
-        format!("the guests need the target {TARGET}: run `rustup target add {TARGET}`")
-    } else {
-        format!("the guests do not build:\n{stderr}")
+/// A toolchain that was there before this repository lacks the guests' target: rustup adds it.
+fn add_target() {
+    let sysroot = Command::new(variable("RUSTC")).args(["--print", "sysroot"]).output();
+    let sysroot = sysroot.unwrap_or_else(|error| fail(&format!("rustc did not start: {error}"))).stdout;
+    let root = PathBuf::from(String::from_utf8_lossy(&sysroot).trim());
+    if root.join("lib/rustlib").join(TARGET).is_dir() {
+        return;
+    }
+    println!(
+        "cargo::warning=the toolchain lacks the target {TARGET}, for which guests are built: rustup adds it"
+    );
+    let added = Command::new("rustup").args(["target", "add", TARGET]).output();
+    let mend = format!("run `rustup target add {TARGET}`, or install that target as rustc was installed");
+    match added {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            fail(&format!("rustup could not add it: {}\n{mend}", String::from_utf8_lossy(&output.stderr)))
+        }
+        Err(error) => fail(&format!("rustup did not start: {error}\n{mend}")),
     }
 }
 

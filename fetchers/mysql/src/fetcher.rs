@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tidemill_event::{Position, Scn, Timeline, Window};
-use tidemill_fetchers_api::{FetchError, Fetcher, Selector, Start};
+use tidemill_fetchers_api::{FetchError, Fetcher, Start};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::assemble::{self, Assembler, Counters, Step};
@@ -12,6 +12,7 @@ use crate::limits::{CONNECT_TIME_MAX, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, SILENT_B
 use crate::options::{Origin, ServerOptions};
 use crate::place::Place;
 use crate::random;
+use crate::settings::Settings;
 use crate::start::{self, Plan};
 use crate::transport::{
     FilesTransport, Filled, Item, Payload, Resume, ServerTransport, Transport, TransportError,
@@ -63,8 +64,9 @@ impl MySqlFetcher {
         source: &str,
         origin: Origin,
         start: Start,
-        selector: Selector,
+        settings: impl Into<Settings>,
     ) -> Result<MySqlFetcher, FetchError> {
+        let settings = settings.into();
         let (server_id, plan, transport, timeline, end_at_open) = match &origin {
             Origin::Server(options) => {
                 let server_id = options.server_id.unwrap_or_else(random::server_id);
@@ -96,7 +98,7 @@ impl MySqlFetcher {
             begin: plan.resume,
             transport: Some(transport),
             payload: None,
-            assembler: Assembler::new(begin, selector, plan.flavour),
+            assembler: Assembler::new(begin, settings.selector, plan.flavour),
             retry: Retry::default(),
             failed: None,
             end_at_open,
