@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tidemill_fetchers_api::{Fetcher, Start};
+use tidemill_fetchers_api::{Fetcher, Selector, Start};
 use tidemill_fetchers_mysql as mysql;
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Password, ServerOptions};
 use tidemill_servers::workload::Backlog;
@@ -137,7 +137,7 @@ impl Loaded {
     }
 
     async fn fetcher(&self) -> Result<MySqlFetcher, Failure> {
-        let every = std::sync::Arc::new(|_: &_| Ok(true));
+        let every: Selector = std::sync::Arc::new(|_: &_| Ok(true));
         Ok(MySqlFetcher::open("bench", self.origin()?, Start::Earliest, every).await?)
     }
 }
