@@ -84,13 +84,14 @@ fn add_target() {
     if root.join("lib/rustlib").join(TARGET).is_dir() {
         return;
     }
-    println!(
-        "cargo::warning=the toolchain lacks the target {TARGET}, for which guests are built: rustup adds it"
-    );
     let added = Command::new("rustup").args(["target", "add", TARGET]).output();
     let mend = format!("run `rustup target add {TARGET}`, or install that target as rustc was installed");
     match added {
-        Ok(output) if output.status.success() => {}
+        Ok(output) if output.status.success() => {
+            println!(
+                "cargo::warning=rustup added the target {TARGET} to the toolchain: guests are built for it"
+            );
+        }
         Ok(output) => {
             fail(&format!("rustup could not add it: {}\n{mend}", String::from_utf8_lossy(&output.stderr)))
         }
