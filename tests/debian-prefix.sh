@@ -36,6 +36,17 @@ debian_mirror() {
     { echo "$addresses" | grep " $codename\$" || echo "$addresses" | grep -v security; } | head -n 1 | cut -d ' ' -f 1
 }
 
+# Sets `package_source` to the apt source line of another suite of this machine's own Debian archive.
+debian_source() {
+    local suite=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg mirror
+    [ "$distribution" = debian ] || fail "needs Debian, this is $distribution"
+    [ -e "$keyring" ] || fail "needs the package debian-archive-keyring to verify what it downloads"
+    mirror=$(debian_mirror)
+    [ -n "$mirror" ] || fail "apt has no Debian archive configured; add one to /etc/apt/sources.list"
+    # The signature is verified; the index's expiry date is not, for a mirror that lags or a clock that is off is no reason to fail.
+    package_source="deb [signed-by=$keyring arch=amd64 check-valid-until=no check-date=no] $mirror $suite main"
+}
+
 # A private apt: an empty dpkg status makes it compute the whole closure, libc included, without looking at the host.
 # With an argument that line is the only package source, without one the host's sources are used.
 configure_apt() {

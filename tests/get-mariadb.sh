@@ -10,6 +10,8 @@ tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PREFIX=${PREFIX:-$tests/../.tools/mariadb}
 # shellcheck source=tests/debian-prefix.sh
 . "$tests/debian-prefix.sh"
+# shellcheck source=tests/mariadb-initialize.sh
+. "$tests/mariadb-initialize.sh"
 
 good() {
     "$1" --version 2>/dev/null | grep -qE "Ver ($version_needed).*MariaDB"
@@ -32,41 +34,6 @@ share_of() {
     "$1" --no-defaults --verbose --help 2>/dev/null | awk '$1 == "lc-messages-dir" { print $2 }'
 }
 
-# The SQL files in the order in which they build a system schema; newer releases renamed mysql_* to mariadb_*.
-system_tables() {
-    local share=$1 brand
-    for brand in mariadb mysql; do
-        if [ -e "$share/${brand}_system_tables.sql" ]; then
-            echo "${brand}_system_tables.sql ${brand}_performance_tables.sql ${brand}_system_tables_data.sql" \
-                "maria_add_gis_sp_bootstrap.sql ${brand}_sys_schema.sql"
-            return
-        fi
-    done
-    return 1
-}
-
-# A command that builds a fresh data directory: root@localhost with no password, nobody else.
-write_initialize() {
-    local share=$1 names=$2
-    cat >"$PREFIX/bin/mariadb-initialize.part" <<WRAPPER
-#!/bin/sh
-set -e
-here=\$(cd "\$(dirname "\$0")/.." && pwd)
-data=\$1
-shift
-mkdir -p "\$data"
-{
-    # One statement a line, as --bootstrap reads them.
-    printf '%s\n' "CREATE DATABASE mysql;" "USE mysql;" "SET @auth_root_socket=NULL, @skip_auth_anonymous=1;"
-    cd "$share"
-    for name in $names; do if [ -e "\$name" ]; then sed '/@current_hostname/d' "\$name"; fi; done
-    echo "DELETE FROM mysql.global_priv WHERE User = 'root' AND Host <> 'localhost';"
-} | "\$here/bin/mariadbd" --datadir="\$data" --bootstrap --skip-log-bin "\$@"
-WRAPPER
-    chmod +x "$PREFIX/bin/mariadb-initialize.part"
-    mv "$PREFIX/bin/mariadb-initialize.part" "$PREFIX/bin/mariadb-initialize"
-}
-
 ready && exit 0
 lock_prefix
 PREFIX=$(cd "$PREFIX" && pwd)
@@ -85,11 +52,6 @@ else
     echo "$script: unpacking MariaDB from Debian packages into $PREFIX (about 30 MB to download)"
     configure_apt
     unpack "mariadb-server-core mariadb-client-core" ""
-    share=usr/share/mysql
-    [ -d "$PREFIX/root/$share" ] || share=usr/share/mariadb
-    names=$(system_tables "$PREFIX/root/$share") || fail "the packages hold no SQL for the system tables; delete $PREFIX and run again"
-    wrap mariadb usr/bin/mariadb
-    wrap mariadbd usr/sbin/mariadbd --no-defaults "--basedir=\"\$here/root/usr\" --lc-messages-dir=\"\$here/root/$share\""
-    write_initialize "\$here/root/$share" "$names"
+    wrap_mariadb
 fi
 ready || fail "needs MariaDB 10.11 or newer, found: $("$PREFIX/bin/mariadbd" --version 2>&1 | head -n 1)"

@@ -21,14 +21,9 @@ PREFIX=$(cd "$PREFIX" && pwd)
 ready && exit 0
 
 require_debian
-[ "$distribution" = debian ] || fail "needs Debian, this is $distribution"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-[ -e "$keyring" ] || fail "needs the package debian-archive-keyring to verify what it downloads"
-mirror=$(debian_mirror)
-[ -n "$mirror" ] || fail "apt has no Debian archive configured; add one to /etc/apt/sources.list"
+debian_source sid
 echo "$script: unpacking MySQL 9.7 from Debian packages into $PREFIX (about 60 MB to download)"
-# The signature is verified; the index's expiry date is not, for a mirror that lags or a clock that is off is no reason to fail.
-configure_apt "deb [signed-by=$keyring arch=amd64 check-valid-until=no check-date=no] $mirror sid main"
+configure_apt "$package_source"
 unpack "mysql-server-core mysql-client-core" "mysql-client"
 
 share="--basedir=\"\$here/root/usr\" --lc-messages-dir=\"\$here/root/usr/share/mysql\" --plugin-dir=\"\$here/root/usr/lib/mysql/plugin\" --secure-file-priv="

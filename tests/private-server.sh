@@ -1,6 +1,6 @@
 # Sourced by the scripts that record binlogs: one private server on a socket only, from tests/get-mysql.sh or tests/get-mariadb.sh.
 # The server writes row events with full images and full metadata unless its arguments say otherwise. It ends with the script.
-#   start_server mysql|mariadb [SERVER ARGUMENT ...]    fresh data directory, waits until it answers
+#   start_server mysql|mariadb|mariadb-11.8 [SERVER ARGUMENT ...]    fresh data directory, waits until it answers
 #   sql [CLIENT ARGUMENT ...]                           runs SQL from stdin as root
 #   stop_server                                         orderly shutdown, so that the last binlog is closed
 #   binlogs                                             its binlog files, in order
@@ -23,7 +23,7 @@ start_server() {
     [ "$(id -u)" != 0 ] || user=(--user=root)
     server_dir=$(mktemp -d)
     server_kind=$kind
-    client=$tools/bin/$kind
+    client=$tools/bin/${kind%%-*}
     if [ "$kind" = mysql ]; then
         "$tools/bin/mysqld" --initialize-insecure --datadir="$server_dir/data" "${user[@]}" 2>"$server_dir/log"
         dialect=(--gtid-mode=ON --enforce-gtid-consistency=ON --mysqlx=OFF)
@@ -46,7 +46,7 @@ start_server() {
     # What the initialisation wrote is no part of a recording.
     case $kind in
         mysql) echo "RESET BINARY LOGS AND GTIDS" | sql ;;
-        mariadb) echo "RESET MASTER" | sql ;;
+        mariadb*) echo "RESET MASTER" | sql ;;
     esac
 }
 

@@ -97,7 +97,7 @@ impl Folder {
 pub fn server_source(name: &str, kind: Kind, port: u16) -> String {
     let kind = match kind {
         Kind::MySql => "mysql",
-        Kind::MariaDb => "mariadb",
+        Kind::MariaDb | Kind::MariaDb118 => "mariadb",
     };
     let user = Server::USER;
     format!(

@@ -2,24 +2,34 @@
 
 use std::{fmt, path::PathBuf};
 
-/// The two server families.
+/// The servers there are: two families, and MariaDB in two releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// MySQL 9.7.
     MySql,
     /// MariaDB 10.11 or newer.
     MariaDb,
+    /// MariaDB 11.8, for what came after 10.11: VECTOR, timestamps up to 2106, FULL_NODUP row images, parsec.
+    MariaDb118,
 }
 
 impl Kind {
-    /// Both, for tests that run on each.
+    /// One of each family, for tests that run on both.
     pub const ALL: [Self; 2] = [Self::MySql, Self::MariaDb];
+    /// Every release, for what differs between releases of a family.
+    pub const EVERY: [Self; 3] = [Self::MySql, Self::MariaDb, Self::MariaDb118];
+
+    /// Whether it is of MySQL's family, in any release; otherwise it is of MariaDB's.
+    pub fn is_mysql(self) -> bool {
+        self == Self::MySql
+    }
 
     /// The name in paths and commands.
     pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::MySql => "mysql",
             Self::MariaDb => "mariadb",
+            Self::MariaDb118 => "mariadb-11.8",
         }
     }
 }
@@ -29,6 +39,7 @@ impl fmt::Display for Kind {
         formatter.write_str(match self {
             Self::MySql => "MySQL",
             Self::MariaDb => "MariaDB",
+            Self::MariaDb118 => "MariaDB 11.8",
         })
     }
 }
@@ -82,7 +93,7 @@ impl Options {
     pub(crate) fn server_arguments(&self, kind: Kind) -> Vec<String> {
         let family: &[&str] = match kind {
             Kind::MySql => &MYSQL,
-            Kind::MariaDb => &MARIADB,
+            Kind::MariaDb | Kind::MariaDb118 => &MARIADB,
         };
         let mut arguments: Vec<String> = BOTH.iter().chain(family).map(ToString::to_string).collect();
         arguments.push(format!("--server-id={}", self.server_id));

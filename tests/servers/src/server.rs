@@ -123,7 +123,7 @@ impl Server {
         let (root, user, name) = (&self.root_password, &self.user_password, Self::USER);
         let binlog_privilege = match self.kind {
             Kind::MySql => "REPLICATION CLIENT",
-            Kind::MariaDb => "BINLOG MONITOR",
+            Kind::MariaDb | Kind::MariaDb118 => "BINLOG MONITOR",
         };
         [
             "SET sql_log_bin=0;".to_string(),
@@ -365,7 +365,7 @@ impl Server {
     pub async fn binlog_end(&self) -> Result<(String, u64), ServerError> {
         let query = match self.kind {
             Kind::MySql => "SHOW BINARY LOG STATUS",
-            Kind::MariaDb => "SHOW MASTER STATUS",
+            Kind::MariaDb | Kind::MariaDb118 => "SHOW MASTER STATUS",
         };
         let mut rows = self.rows(query).await?;
         let row = rows
@@ -379,7 +379,7 @@ impl Server {
     pub async fn gtid_set(&self) -> Result<String, ServerError> {
         let query = match self.kind {
             Kind::MySql => "SELECT @@GLOBAL.gtid_executed",
-            Kind::MariaDb => "SELECT @@GLOBAL.gtid_binlog_pos",
+            Kind::MariaDb | Kind::MariaDb118 => "SELECT @@GLOBAL.gtid_binlog_pos",
         };
         let set: Option<String> = self.value(query).await?;
         // MySQL breaks the line after every comma.

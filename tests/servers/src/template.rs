@@ -44,7 +44,7 @@ fn initialise(tools: &Tools, directory: &Path) -> Result<(), ServerError> {
             command.arg("--innodb-redo-log-capacity=8M");
             command
         }
-        Kind::MariaDb => {
+        Kind::MariaDb | Kind::MariaDb118 => {
             let mut command = Command::new(tools.program("mariadb-initialize"));
             command.arg(directory).arg("--innodb-log-file-size=8M");
             command

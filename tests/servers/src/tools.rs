@@ -36,7 +36,7 @@ impl Tools {
     pub fn server(&self) -> PathBuf {
         self.program(match self.kind {
             Kind::MySql => "mysqld",
-            Kind::MariaDb => "mariadbd",
+            Kind::MariaDb | Kind::MariaDb118 => "mariadbd",
         })
     }
 

@@ -12,7 +12,7 @@ use mysql_async::{Conn, prelude::Queryable};
 use tidemill_servers::{Kind, MariaDb, MySql, Options, Server, ServerError};
 
 async fn each_kind(check: impl AsyncFn(Server)) {
-    for kind in Kind::ALL {
+    for kind in Kind::EVERY {
         check(Server::start(kind, Options::default()).await.unwrap()).await;
     }
 }
