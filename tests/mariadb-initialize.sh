@@ -36,12 +36,12 @@ WRAPPER
     mv "$PREFIX/bin/mariadb-initialize.part" "$PREFIX/bin/mariadb-initialize"
 }
 
-# After `unpack`: the programs and the initialisation, from the packages under PREFIX/root.
+# After `unpack`: the programs and the initialisation, from the packages under PREFIX/root. Arguments are more of the server's.
 wrap_mariadb() {
     local share=usr/share/mysql names
     [ -d "$PREFIX/root/$share" ] || share=usr/share/mariadb
     names=$(system_tables "$PREFIX/root/$share") || fail "the packages hold no SQL for the system tables; delete $PREFIX and run again"
     wrap mariadb usr/bin/mariadb
-    wrap mariadbd usr/sbin/mariadbd --no-defaults "--basedir=\"\$here/root/usr\" --lc-messages-dir=\"\$here/root/$share\""
+    wrap mariadbd usr/sbin/mariadbd --no-defaults "--basedir=\"\$here/root/usr\" --lc-messages-dir=\"\$here/root/$share\"" "$@"
     write_initialize "\$here/root/$share" "$names"
 }
