@@ -1,5 +1,8 @@
 //! Why a fetcher stops. Every error says what now; what heals by itself never leaves the fetcher.
 
+use std::error::Error;
+use std::sync::Arc;
+
 use tidemill_event::{Position, Remedy, TableName};
 
 /// A fetcher's error.
@@ -33,6 +36,22 @@ pub enum FetchError {
         place: String,
         /// What does not fit.
         what: String,
+    },
+    /// The source policy failed: nothing that it did not judge leaves the fetcher.
+    #[error("the source's policy failed")]
+    Judge {
+        /// Why.
+        source: Arc<dyn Error + Send + Sync>,
+    },
+    /// What the fetcher keeps on disk could not be read or written.
+    #[error("{what} {path}")]
+    Store {
+        /// What was tried.
+        what: &'static str,
+        /// The store's file.
+        path: String,
+        /// Why it failed.
+        source: Arc<dyn Error + Send + Sync>,
     },
     /// Reading a file failed.
     #[error("read {what}")]
@@ -72,8 +91,9 @@ impl FetchError {
     /// What now.
     pub fn remedy(&self) -> Remedy {
         match self {
-            FetchError::Io { .. } => Remedy::Retry,
+            FetchError::Io { .. } | FetchError::Store { .. } => Remedy::Retry,
             FetchError::Setup { .. }
+            | FetchError::Judge { .. }
             | FetchError::Lineage { .. }
             | FetchError::Undecodable(_)
             | FetchError::Damaged { .. } => Remedy::Fix,

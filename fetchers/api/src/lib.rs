@@ -4,10 +4,11 @@
 pub mod conformance;
 mod error;
 
+use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 
-use tidemill_event::{Checkpoint, TableSchema, Window};
+use tidemill_event::{Checkpoint, Position, TableSchema, Window};
 
 pub use error::{FetchError, Undecodable};
 
@@ -25,6 +26,10 @@ pub trait Fetcher: Send {
     ///
     /// Cancel-safe: a future that is dropped before it is ready loses nothing.
     fn next(&mut self) -> impl Future<Output = Result<Option<Window>, FetchError>> + Send;
+
+    /// The caller has everything up to there on disk and will never ask for it again. What a fetcher keeps for such a
+    /// repetition may go; one that keeps nothing ignores it.
+    fn stored(&mut self, _upto: Position) {}
 }
 
 /// Where a fetcher begins.
@@ -43,3 +48,7 @@ pub enum Start {
 /// Which tables are decoded at all. Asked once a table schema, before its first row; what is declined costs a
 /// scan and is counted. An error stops the source before the table's first row.
 pub type Selector = Arc<dyn Fn(&Arc<TableSchema>) -> Result<bool, String> + Send + Sync>;
+
+/// What may be stored of a window: the source policy. A fetcher asks it before it stores or gives out anything, once a
+/// window; a failure stops the source, and nothing that was not judged leaves the fetcher.
+pub type Judge = Arc<dyn Fn(Window) -> Result<Window, Box<dyn Error + Send + Sync>> + Send + Sync>;

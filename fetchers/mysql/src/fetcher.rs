@@ -11,6 +11,7 @@ use crate::assemble::{self, Assembler, Counters, Step};
 use crate::limits::{CONNECT_TIME_MAX, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, SILENT_BYTES_MAX};
 use crate::options::{Origin, ServerOptions};
 use crate::place::Place;
+use crate::prepared::PreparedStore;
 use crate::random;
 use crate::settings::Settings;
 use crate::start::{self, Plan};
@@ -67,6 +68,8 @@ impl MySqlFetcher {
         settings: impl Into<Settings>,
     ) -> Result<MySqlFetcher, FetchError> {
         let settings = settings.into();
+        let resumed = start::resumed(&start);
+        let prepared = PreparedStore::open(settings.directory.as_deref(), resumed)?;
         let (server_id, plan, transport, timeline, end_at_open) = match &origin {
             Origin::Server(options) => {
                 let server_id = options.server_id.unwrap_or_else(random::server_id);
@@ -98,7 +101,7 @@ impl MySqlFetcher {
             begin: plan.resume,
             transport: Some(transport),
             payload: None,
-            assembler: Assembler::new(begin, settings.selector, plan.flavour),
+            assembler: Assembler::new(begin, settings.selector, plan.flavour).with(settings.judge, prepared),
             retry: Retry::default(),
             failed: None,
             end_at_open,
@@ -120,7 +123,13 @@ impl MySqlFetcher {
 
     /// What went through so far.
     pub fn counters(&self) -> Counters {
-        self.assembler.counters
+        self.assembler.count()
+    }
+
+    /// Where the events of the oldest XA transaction begin that is prepared and neither committed nor rolled back. A
+    /// reader without this one's directory must begin there or before, whatever its checkpoint says.
+    pub fn oldest_prepared(&mut self) -> Result<Option<Position>, FetchError> {
+        self.assembler.prepared.oldest()
     }
 
     /// The dump command cannot name an offset of four GiB and more: the file is read from its beginning.
@@ -276,8 +285,10 @@ impl MySqlFetcher {
 impl Fetcher for MySqlFetcher {
     async fn next(&mut self) -> Result<Option<Window>, FetchError> {
         loop {
-            if let Some(window) = self.assembler.ready() {
-                return Ok(Some(window));
+            match self.assembler.ready() {
+                Ok(Some(window)) => return Ok(Some(window)),
+                Ok(None) => {}
+                Err(error) => self.failed = Some(error),
             }
             if let Some(error) = &self.failed {
                 return Err(again(error));
@@ -296,6 +307,22 @@ impl Fetcher for MySqlFetcher {
                     let _ = self.disconnect();
                 }
             }
+        }
+    }
+
+    fn stored(&mut self, upto: Position) {
+        if let Err(error) = self.assembler.prepared.stored(upto) {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+/// What a fetcher took in is accounted for at its end, however it ends.
+impl Drop for MySqlFetcher {
+    fn drop(&mut self) {
+        if let Err(unbalanced) = self.counters().check() {
+            tracing::error!(%unbalanced, "a fetcher's counters do not agree");
+            debug_assert!(std::thread::panicking(), "{unbalanced}: {:#?}", self.counters());
         }
     }
 }
@@ -380,6 +407,10 @@ fn again(error: &FetchError) -> FetchError {
         }
         FetchError::Damaged { place, what } => {
             FetchError::Damaged { place: place.clone(), what: what.clone() }
+        }
+        FetchError::Judge { source } => FetchError::Judge { source: source.clone() },
+        FetchError::Store { what, path, source } => {
+            FetchError::Store { what, path: path.clone(), source: source.clone() }
         }
         FetchError::Io { what, source } => {
             FetchError::Io { what: what.clone(), source: io::Error::new(source.kind(), source.to_string()) }

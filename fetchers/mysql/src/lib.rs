@@ -3,7 +3,8 @@
 //! ```text
 //! server ──▶ ServerTransport ─┐  events        ┌─ grammar of transactions, positions
 //!                             ├─────────▶ Assembler ──▶ WindowMaker ──▶ windows
-//! files ───▶ FilesTransport ──┘                └─ table maps ──▶ layouts ──▶ column builders
+//! files ───▶ FilesTransport ──┘                ├─ table maps ──▶ layouts ──▶ column builders
+//!                                              └─ prepared XA transactions ══▶ PreparedStore, until they commit
 //! ```
 //!
 //! What is not here: storing windows (the relay's log), judging rows (the source policy), copying tables (the clone).
@@ -17,6 +18,7 @@ mod limits;
 mod options;
 mod place;
 mod preflight;
+mod prepared;
 mod random;
 mod settings;
 mod start;
@@ -25,8 +27,9 @@ mod transport;
 mod value;
 mod window;
 mod wire;
+mod xa;
 
-pub use assemble::Counters;
+pub use assemble::{Counters, Unbalanced};
 pub use fetcher::MySqlFetcher;
 pub use options::{FileOptions, FileSet, Origin, Password, ServerOptions};
 pub use preflight::{Finding, Level, preflight};

@@ -33,6 +33,12 @@ pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 /// A connection that was silent for this many heartbeats is lost.
 pub(crate) const HEARTBEATS_MISSED: u32 = 3;
 
+/// What the store of prepared transactions may hold in memory.
+pub(crate) const STORE_CACHE_BYTES: usize = 8 << 20;
+
+/// Written rows of prepared transactions are made durable at least this often, so that none pile up in memory.
+pub(crate) const UNSYNCED_BYTES_MAX: usize = 16 << 20;
+
 const _: () = assert!(EVENT_BYTES_MAX <= FRAME_BYTES_MAX);
 const _: () = assert!(READ_BYTES <= BUFFER_BYTES_KEPT);
 const _: () = assert!(SILENT_BYTES_MAX <= WINDOW_BYTES_MAX as u64);

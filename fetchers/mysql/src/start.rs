@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidemill_event::{Checkpoint, Scn, Timeline};
+use tidemill_event::{Checkpoint, Position, Scn, Timeline};
 use tidemill_fetchers_api::{FetchError, Start};
 
 use crate::assemble::Skip;
@@ -33,6 +33,14 @@ fn not_a_set(checkpoint: &Checkpoint, NotASet(text): NotASet) -> FetchError {
 /// A checkpoint that was never moved is the beginning.
 fn is_blank(checkpoint: &Checkpoint) -> bool {
     checkpoint.position.scn == Scn::ZERO && checkpoint.gtid_set.is_empty()
+}
+
+/// Where an earlier reader was, if this one goes on behind it.
+pub(crate) fn resumed(start: &Start) -> Option<Position> {
+    match start {
+        Start::At(checkpoint) if !is_blank(checkpoint) => Some(checkpoint.position),
+        _ => None,
+    }
 }
 
 fn timeline_of(checkpoint: &Checkpoint, identity: &Arc<str>) -> Timeline {

@@ -40,6 +40,9 @@ pub(crate) struct WindowMaker {
     bytes: usize,
     /// Bytes of whole transactions.
     settled_bytes: usize,
+    /// Row images that were decoded, and that were forgotten again.
+    pub(crate) rows_read: u64,
+    pub(crate) rows_discarded: u64,
 }
 
 impl WindowMaker {
@@ -61,7 +64,10 @@ impl WindowMaker {
         if table.rows() == 0 {
             self.touched.push(slot);
         }
-        let changes = table.push(event, self.next_ordinal, self.transactions.len() as u32)?;
+        let before = table.rows();
+        let pushed = table.push(event, self.next_ordinal, self.transactions.len() as u32);
+        self.rows_read += (table.rows() - before) as u64;
+        let changes = pushed?;
         self.next_ordinal += changes;
         self.bytes += bytes;
         Ok(changes)
@@ -115,11 +121,24 @@ impl WindowMaker {
 
     /// Forgets what the open transaction did so far.
     pub(crate) fn discard(&mut self) {
-        self.touched.iter().for_each(|slot| self.tables[*slot].discard());
+        self.discard_from(0, 0);
+    }
+
+    /// Forgets what the open transaction did after so many changes and events, which had so many bytes.
+    pub(crate) fn discard_from(&mut self, changes: u32, bytes: usize) {
+        let ordinal = self.settled_ordinal + changes;
+        let before = self.rows_pending();
+        self.touched.iter().for_each(|slot| self.tables[*slot].discard_from(ordinal));
+        self.rows_discarded += before - self.rows_pending();
         self.touched.retain(|slot| self.tables[*slot].rows() > 0);
-        self.events.truncate(self.settled_events);
-        self.next_ordinal = self.settled_ordinal;
-        self.bytes = self.settled_bytes;
+        self.events.retain(|event| event.ordinal < ordinal);
+        self.next_ordinal = ordinal;
+        self.bytes = self.settled_bytes + bytes;
+    }
+
+    /// Row images that are here.
+    pub(crate) fn rows_pending(&self) -> u64 {
+        self.touched.iter().map(|slot| self.tables[*slot].rows() as u64).sum()
     }
 
     /// Takes the whole transactions; the open one becomes the first of the next window.

@@ -167,6 +167,11 @@ impl Writer {
         Ok(self.shared.state().durable)
     }
 
+    /// Up to where everything is on disk already.
+    pub fn durable(&self) -> Option<Position> {
+        self.shared.state().durable
+    }
+
     /// Writes what is pending, makes everything durable and lets the readers know that nothing follows.
     pub fn close(self) -> Result<(), AppendError> {
         let mut appender = self.appender()?;

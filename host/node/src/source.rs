@@ -1,11 +1,12 @@
-//! One source: fetches windows, lets the policy judge them, appends them to the log. One task owns it.
+//! One source: fetches windows, which its fetcher lets the policy judge, and appends them to the log. One task owns it.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use tidemill_event::{Position, Scn, Window};
 use tidemill_fetchers_api::{FetchError, Fetcher};
 use tidemill_log::{AppendError, Writer};
-use tidemill_sandbox::{GuestError, PolicyStage};
+use tidemill_sandbox::PolicyStage;
 use tokio::sync::watch;
 
 use crate::shutdown::stopped;
@@ -17,8 +18,6 @@ pub struct Source<F> {
     pub name: String,
     /// Where its transactions come from.
     pub fetcher: F,
-    /// What may be stored; shared with the fetcher's table selector.
-    pub policy: Option<SharedPolicy>,
     /// The log.
     pub writer: Writer,
     /// When each window was read.
@@ -29,7 +28,7 @@ pub struct Source<F> {
     pub until: Option<Scn>,
 }
 
-/// The policy judges windows on the source's task and tables on the fetcher's.
+/// The policy, asked by its source's fetcher about tables and about windows.
 pub type SharedPolicy = Arc<std::sync::Mutex<PolicyStage>>;
 
 /// Why a source stopped. It stands behind its last appended window until a person mends the cause.
@@ -53,7 +52,7 @@ pub enum SourceError {
         /// What is stored.
         at: Position,
         /// The cause.
-        source: Box<GuestError>,
+        source: Arc<dyn Error + Send + Sync>,
     },
     /// The log did not take a window.
     #[error("source `{name}` stops after {at}")]
@@ -85,27 +84,31 @@ impl<F: Fetcher> Source<F> {
                 () = stopped(&mut stop) => return Ok(()),
                 next = self.fetcher.next() => next,
             };
-            let (name, at) = (self.name.clone(), self.at);
-            let Some(window) = next.map_err(|source| SourceError::Fetch { name, at, source })? else {
+            let Some(window) = next.map_err(|error| self.failed(error))? else {
                 return Ok(());
             };
-            tokio::task::block_in_place(|| self.append(window))?;
+            tokio::task::block_in_place(|| self.append(&window))?;
         }
         Ok(())
     }
 
-    fn append(&mut self, window: Window) -> Result<(), SourceError> {
+    fn failed(&self, error: FetchError) -> SourceError {
+        let (name, at) = (self.name.clone(), self.at);
+        match error {
+            FetchError::Judge { source } => SourceError::Policy { name, at, source },
+            source => SourceError::Fetch { name, at, source },
+        }
+    }
+
+    fn append(&mut self, window: &Window) -> Result<(), SourceError> {
         let at = self.at;
-        let judged = match &self.policy {
-            Some(policy) => policy.lock().expect("no holder panics").apply(window).map_err(|source| {
-                SourceError::Policy { name: self.name.clone(), at, source: Box::new(source) }
-            })?,
-            None => window,
-        };
-        self.fetched.add(&judged);
-        let appended = self.writer.append(&judged);
+        self.fetched.add(window);
+        let appended = self.writer.append(window);
         appended.map_err(|source| SourceError::Append { name: self.name.clone(), at, source })?;
-        self.at = judged.position();
+        if let Some(upto) = self.writer.durable() {
+            self.fetcher.stored(upto);
+        }
+        self.at = window.position();
         Ok(())
     }
 }

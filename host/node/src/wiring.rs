@@ -3,6 +3,7 @@
 //! ```text
 //! data/guests/            compiled guests
 //! data/log/SOURCE/        the source's log
+//! data/fetcher/SOURCE/    what the source's fetcher keeps: the rows of prepared XA transactions
 //! data/store.redb         checkpoints, consumers' state and output
 //! ```
 
@@ -11,8 +12,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tidemill_event::{Checkpoint, Position};
-use tidemill_fetchers_api::{FetchError, Selector, Start as FetchStart};
-use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions};
+use tidemill_fetchers_api::{FetchError, Judge, Selector, Start as FetchStart};
+use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions, Settings};
 use tidemill_log::{From, Fsync, Log, LogConfig};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig, StateReader};
 use tidemill_sink::EmbeddedStore;
@@ -63,7 +64,8 @@ pub async fn open(config: &Config, base: &Path, stdout: Arc<dyn Stdout>) -> Resu
     for (name, source) in &config.source {
         let source = source.get_ref();
         let log = Log::open(log_config(&config.data.join("log").join(name), source))?;
-        let opened = open_source(name, source, &guests, &log).await?;
+        let kept = config.data.join("fetcher").join(name);
+        let opened = open_source(name, source, &guests, &log, &kept).await?;
         fetched.insert(name, opened.fetched.clone());
         pipeline.sources.push(opened);
         logs.insert(name, log);
@@ -145,6 +147,14 @@ fn selector(policy: &Option<SharedPolicy>) -> Selector {
     })
 }
 
+/// What may be stored of a window. Guest code runs for long on the runtime's thread, which is told so.
+fn judge(policy: SharedPolicy) -> Judge {
+    Arc::new(move |window| {
+        let judged = tokio::task::block_in_place(|| policy.lock().expect("no holder panics").apply(window));
+        judged.map_err(Into::into)
+    })
+}
+
 /// A source's policy, for `up` and `tail` alike.
 pub fn open_policy(
     name: &str,
@@ -155,14 +165,18 @@ pub fn open_policy(
     Ok(policy.map(|policy| Arc::new(Mutex::new(policy))))
 }
 
-/// A source's fetcher, for `up` and `tail` alike.
+/// A source's fetcher, for `up` and `tail` alike. `kept`: the directory for what has to outlive it.
 pub async fn open_fetcher(
     name: &str,
     source: &SourceConfig,
-    policy: &Option<SharedPolicy>,
+    policy: Option<SharedPolicy>,
     start: FetchStart,
+    kept: &Path,
 ) -> Result<MySqlFetcher, Failure> {
-    Ok(MySqlFetcher::open(name, origin(source)?, start, selector(policy)).await?)
+    let mut settings = Settings::from(selector(&policy));
+    settings.judge = policy.map(judge);
+    settings.directory = Some(kept.to_owned());
+    Ok(MySqlFetcher::open(name, origin(source)?, start, settings).await?)
 }
 
 async fn open_source(
@@ -170,17 +184,17 @@ async fn open_source(
     config: &SourceConfig,
     guests: &Guests<'_>,
     log: &Log,
+    kept: &Path,
 ) -> Result<Source<MySqlFetcher>, Failure> {
     let policy = open_policy(name, config, guests)?;
     let resumed = log.checkpoint();
     let at = resumed.as_ref().map(|c| c.position).unwrap_or_default();
     let start = resumed.map_or_else(|| fetch_start(config.start), FetchStart::At);
-    let fetcher = open_fetcher(name, config, &policy, start).await?;
+    let fetcher = open_fetcher(name, config, policy, start, kept).await?;
     info!(source = %name, at = %at, "source is open");
     Ok(Source {
         name: name.to_owned(),
         fetcher,
-        policy,
         writer: log.writer()?,
         fetched: Fetched::default(),
         at,

@@ -6,6 +6,7 @@ use tidemill_event::{Part, Scn, Span, Window};
 use tidemill_fetchers_api::FetchError;
 
 use crate::assemble::Assembler;
+use crate::assemble::give::Ready;
 use crate::event::GtidEvent;
 use crate::place::Place;
 use crate::window::{Committed, Content};
@@ -23,12 +24,16 @@ impl Assembler {
             return Ok(());
         }
         let open = self.open.as_mut().expect("rows are within a transaction");
-        let Some(end) = open.end else {
-            // Its end is its clock value: it is read to its end first, then again.
+        if open.must_be_measured() {
+            // It is read to its end first, then again.
             self.measuring = true;
             self.window.discard();
             return Ok(());
-        };
+        }
+        if open.two_phase == Some(true) {
+            return self.spill();
+        }
+        let end = open.end.expect("it was measured where the source does not tell");
         let committed = committed(&open.event, end);
         let part = if open.given == 0 { Part::First } else { Part::Middle };
         let before = open.given;
@@ -73,10 +78,10 @@ impl Assembler {
             events: content.events,
         };
         debug_assert_eq!(window.validate(), Ok(()));
-        self.ready.push_back(window);
+        self.ready.push_back(Ready::Window(window));
     }
 
-    fn executed_text(&mut self) -> Arc<str> {
+    pub(super) fn executed_text(&mut self) -> Arc<str> {
         let executed = self.executed.as_ref();
         let text = || executed.map(ToString::to_string).unwrap_or_default().into();
         Arc::clone(self.executed_text.get_or_insert_with(text))

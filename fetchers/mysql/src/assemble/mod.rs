@@ -6,44 +6,36 @@
 //!
 //! Whatever does not fit the grammar is an error: a transaction that vanished on the way cannot go unnoticed.
 
+mod count;
 mod cut;
 mod error;
+mod give;
 mod rows;
+mod savepoint;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod xa;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use tidemill_event::limits::WINDOW_BYTES_MAX;
-use tidemill_event::{Part, Scn, Timeline, Window};
-use tidemill_fetchers_api::{FetchError, Selector};
+use tidemill_event::{Part, Scn, Timeline};
+use tidemill_fetchers_api::{FetchError, Judge, Selector};
 
 use crate::event::{Flavour, FormatDescription, GtidEvent, Header, Heartbeat, RawEvent, Rotate, Shape, kind};
 use crate::gtid::GtidSet;
 use crate::limits::SILENT_BYTES_MAX;
 use crate::place::{BinlogName, Place};
-use crate::window::WindowMaker;
+use crate::prepared::{Held, PreparedStore};
+use crate::window::{Committed, WindowMaker};
+pub use count::{Counters, Unbalanced};
 use cut::committed;
+use give::Ready;
 use rows::TableMaps;
-
-/// What went through, since the beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Events.
-    pub events: u64,
-    /// Their bytes, as the log holds them.
-    pub bytes: u64,
-    /// Transactions that ended, with or without changes that are carried.
-    pub transactions: u64,
-    /// Changes that were decoded: an update is one.
-    pub changes: u64,
-    /// Rows events of tables that the selector declined.
-    pub declined_events: u64,
-    /// Connections that were lost and made again.
-    pub reconnects: u64,
-}
+use savepoint::Savepoint;
 
 /// What the caller does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,6 +84,36 @@ struct Open {
     given: u64,
     /// Changes that are to be passed over: they were given before the connection was lost.
     repeat: u64,
+    /// Whether it was read to its end before, so that end, phases and voids are known.
+    is_measured: bool,
+    /// XA: whether its rows wait for a later commit, where that is known.
+    two_phase: Option<bool>,
+    /// What of it went to the store of prepared transactions.
+    kept: Held,
+    /// Rows events so far.
+    rows_events: u64,
+    /// Rows events that were rolled back within it, by their numbers.
+    voids: Vec<Range<u64>>,
+    savepoints: Vec<Savepoint>,
+}
+
+impl Open {
+    /// Whether a part of it may not leave before all of it is known: where it ends, which is its clock value, whether
+    /// it commits at once, what of it is rolled back.
+    fn must_be_measured(&self) -> bool {
+        let waits = self.two_phase == Some(true);
+        let is_unknown = self.end.is_none() || self.state == OpenState::XaRows;
+        !self.is_measured && (!self.savepoints.is_empty() || (is_unknown && !waits))
+    }
+}
+
+/// What the first reading of a transaction told for the second.
+#[derive(Clone, Debug)]
+struct Measured {
+    start: Scn,
+    end: Scn,
+    two_phase: bool,
+    voids: Vec<Range<u64>>,
 }
 
 /// How far a transaction is.
@@ -126,15 +148,17 @@ pub(crate) struct Assembler {
     open: Option<Open>,
     /// Set where a file began although a transaction is open: the next format description decides.
     interrupted: bool,
-    /// Beginning and end of a transaction that had to be read to its end first.
-    measured: Option<(Scn, Scn)>,
+    /// A transaction that had to be read to its end first.
+    measured: Option<Measured>,
     measuring: bool,
     /// Beginning of a transaction of which fragments were given, and how many changes they had.
     given: Option<(Scn, u64)>,
     maps: TableMaps,
     window: WindowMaker,
     window_bytes: usize,
-    ready: VecDeque<Window>,
+    ready: VecDeque<Ready>,
+    judge: Option<Judge>,
+    pub(crate) prepared: PreparedStore,
     pub(crate) counters: Counters,
 }
 
@@ -161,13 +185,16 @@ impl Assembler {
             window: WindowMaker::default(),
             window_bytes: WINDOW_BYTES_MAX,
             ready: VecDeque::new(),
+            judge: None,
+            prepared: PreparedStore::default(),
             counters: Counters::default(),
         }
     }
 
-    /// The next window that is ready.
-    pub(crate) fn ready(&mut self) -> Option<Window> {
-        self.ready.pop_front()
+    /// What judges windows, and where prepared transactions wait.
+    pub(crate) fn with(mut self, judge: Option<Judge>, prepared: PreparedStore) -> Assembler {
+        (self.judge, self.prepared) = (judge, prepared);
+        self
     }
 
     pub(crate) fn set_window_bytes(&mut self, bytes: usize) {
@@ -237,7 +264,20 @@ impl Assembler {
 
     /// Takes one event in. `packed`: it comes out of a compressed transaction and stands nowhere in the file.
     pub(crate) fn push<'a>(&mut self, event: RawEvent<'a>, packed: bool) -> Result<Step<'a>, FetchError> {
+        let counted = |c: &Counters| c.carried_events + c.declined_events + c.passed_events;
+        let before = counted(&self.counters);
         self.counters.events += 1;
+        let is_rows = kind::is_rows(event.header.kind);
+        let step = self.take_in(event, packed);
+        match &step {
+            Ok(_) if is_rows => {}
+            Ok(_) => self.counters.control_events += 1,
+            Err(_) => self.counters.failed_events += u64::from(counted(&self.counters) == before),
+        }
+        step
+    }
+
+    fn take_in<'a>(&mut self, event: RawEvent<'a>, packed: bool) -> Result<Step<'a>, FetchError> {
         if packed {
             return self.dispatch(event);
         }
@@ -426,21 +466,36 @@ impl Assembler {
             self.emitted.get_or_insert(start);
         }
         let told = event.length.map(|length| Place { offset: begins.offset + length, ..begins.clone() });
-        let measured = self.measured.filter(|(at, _)| *at == start).map(|(_, end)| end);
+        let measured = self.measured.clone().filter(|measured| measured.start == start);
         let end = match told {
             Some(end) => Some(self.scn(&end)?),
-            None => measured,
+            None => measured.as_ref().map(|measured| measured.end),
         };
         self.settle_at(begins);
         let repeat = self.given.filter(|(at, _)| *at == start).map_or(0, |(_, changes)| changes);
         if self.given.is_some() && repeat == 0 {
             return Err(self.damaged("a transaction of which a part was delivered does not come again"));
         }
-        let state = if event.shape == Shape::Rows { OpenState::Rows } else { OpenState::Announced };
-        self.open = Some(Open { event, start, end, state, skipped, given: 0, repeat });
-        if matches!(self.open.as_ref().map(|o| o.event.shape), Some(Shape::XaPrepare)) && !skipped {
-            return Err(self.xa_refused());
-        }
+        let (state, two_phase) = match event.shape {
+            Shape::Rows => (OpenState::Rows, None),
+            Shape::XaPrepare => (OpenState::XaRows, Some(true)),
+            _ => (OpenState::Announced, None),
+        };
+        self.open = Some(Open {
+            event,
+            start,
+            end,
+            state,
+            skipped,
+            given: 0,
+            repeat,
+            is_measured: measured.is_some(),
+            two_phase: two_phase.or(measured.as_ref().map(|measured| measured.two_phase)),
+            kept: Held::default(),
+            rows_events: 0,
+            voids: measured.map_or_else(Vec::new, |measured| measured.voids),
+            savepoints: Vec::new(),
+        });
         Ok(())
     }
 
@@ -477,27 +532,15 @@ impl Assembler {
         self.commit()
     }
 
-    /// The open transaction is complete and ends here.
+    /// The open transaction is complete and ends here: its rows become visible.
     fn commit<'a>(&mut self) -> Result<Step<'a>, FetchError> {
-        let place = self.place()?.clone();
-        let scn = self.scn(&place)?;
-        let open = self.open.take().expect("the caller has checked that a transaction is open");
-        self.maps.named.clear();
-        if open.end.is_some_and(|end| end != scn) {
-            return Err(self.damaged("a transaction does not end where its GTID event says"));
-        }
         if std::mem::take(&mut self.measuring) {
-            self.measured = Some((open.start, scn));
+            let end = self.scn(self.place()?)?;
+            let open = self.open.take().expect("the caller has checked that a transaction is open");
+            self.measured = Some(Measured { start: open.start, end, two_phase: false, voids: open.voids });
             return Ok(Step::Again);
         }
-        self.measured = None;
-        self.counters.transactions += 1;
-        let committed = committed(&open.event, scn);
-        if let (Some(gtid), executed @ Some(_)) = (&open.event.gtid, &mut self.executed) {
-            executed.as_mut().expect("matched").add(gtid);
-            self.executed_text = None;
-        }
-        self.settle_at(place);
+        let (open, committed) = self.close()?;
         if open.skipped {
             return Ok(Step::Next);
         }
@@ -515,6 +558,26 @@ impl Assembler {
             false => self.cut_silence(SILENT_BYTES_MAX),
         }
         Ok(Step::Next)
+    }
+
+    /// The open transaction ends here, whatever becomes of its rows: it is executed, and reading resumes behind it.
+    fn close(&mut self) -> Result<(Open, Committed), FetchError> {
+        let place = self.place()?.clone();
+        let scn = self.scn(&place)?;
+        let open = self.open.take().expect("the caller has checked that a transaction is open");
+        self.maps.named.clear();
+        if open.end.is_some_and(|end| end != scn) {
+            return Err(self.damaged("a transaction does not end where its GTID event says"));
+        }
+        self.measured = None;
+        self.counters.transactions += 1;
+        if let (Some(gtid), executed @ Some(_)) = (&open.event.gtid, &mut self.executed) {
+            executed.as_mut().expect("matched").add(gtid);
+            self.executed_text = None;
+        }
+        self.settle_at(place);
+        let committed = committed(&open.event, scn);
+        Ok((open, committed))
     }
 
     /// A place between two transactions is as good to resume at as the end of one.

@@ -89,7 +89,8 @@ impl Assembler {
         /// Ends a statement and names no table.
         const NO_TABLE: u64 = 0xff_ffff;
         self.expect_rows()?;
-        if self.measuring || self.open.as_ref().is_some_and(|open| open.skipped) {
+        if self.is_void() {
+            self.counters.passed_events += 1;
             return Ok(());
         }
         let id = RowsEvent::table_of(body).map_err(|m| self.malformed(m))?;
@@ -101,20 +102,39 @@ impl Assembler {
                 return Ok(());
             }
             Some(Target::Refused(refusal)) => return Err(self.refused(refusal)),
-            None if id == NO_TABLE => return Ok(()),
+            None if id == NO_TABLE => {
+                self.counters.passed_events += 1;
+                return Ok(());
+            }
             None => return Err(self.damaged("rows name a table that no table map names")),
         };
         self.decode(slot, header, body)?;
+        self.counters.carried_events += 1;
         self.cut_full()
     }
 
+    /// Numbers a rows event, and says whether its rows are not to be seen: of a transaction that is skipped or only
+    /// measured, or of a part of it that is known to be rolled back.
+    fn is_void(&mut self) -> bool {
+        let open = self.open.as_mut().expect("rows are within a transaction");
+        let number = open.rows_events;
+        open.rows_events += 1;
+        let is_rolled_back = open.is_measured && open.voids.iter().any(|void| void.contains(&number));
+        self.measuring || open.skipped || is_rolled_back
+    }
+
     /// Whether rows are of a transaction or a table that is not carried.
-    pub(super) fn passes_over_rows(&self, body: &[u8]) -> Result<bool, FetchError> {
+    pub(super) fn passes_over_rows(&mut self, body: &[u8]) -> Result<bool, FetchError> {
         let id = RowsEvent::table_of(body).map_err(|m| self.malformed(m))?;
+        if self.is_void() {
+            self.counters.passed_events += 1;
+            return Ok(true);
+        }
         let is_declined =
             |(named, target): &(u64, Target)| *named == id && matches!(target, Target::Declined);
-        let is_skipped = self.open.as_ref().is_some_and(|open| open.skipped);
-        Ok(is_skipped || self.maps.named.iter().any(is_declined))
+        let declined = self.maps.named.iter().any(is_declined);
+        self.counters.declined_events += u64::from(declined);
+        Ok(declined)
     }
 
     fn decode(&mut self, slot: usize, header: &Header, body: &[u8]) -> Result<(), FetchError> {

@@ -4,7 +4,7 @@ use tidemill_event::EventKind;
 use tidemill_fetchers_api::FetchError;
 
 use crate::assemble::{Assembler, OpenState, Step};
-use crate::ddl::{self, Meaning, XaStep};
+use crate::ddl::{self, Meaning};
 use crate::event::{Header, Query, Shape, inflate, kind};
 
 impl Assembler {
@@ -30,12 +30,9 @@ impl Assembler {
             Meaning::Begin => self.begin_rows(),
             Meaning::Commit => self.commit_rows(),
             Meaning::Rollback => self.rollback(),
-            Meaning::Savepoint => Ok(Step::Next),
-            Meaning::RollbackTo => Err(self.undecodable(
-                "a transaction over tables with and without transactions was rolled back in part, which is not carried yet; \
-                 use one storage engine within a transaction, and start after this place",
-            )),
-            Meaning::Xa(step) => self.xa(step),
+            Meaning::Savepoint => self.savepoint(&statement),
+            Meaning::RollbackTo => self.rollback_to(&statement),
+            Meaning::Xa(step) => self.xa(step, &statement),
             Meaning::Rows => Err(self.undecodable(&format!(
                 "rows were changed by a statement that is logged as text ({} …); run SET GLOBAL binlog_format = 'ROW' (for \
                  every session, also those that are open), then clone the tables again and start after that",
@@ -58,19 +55,6 @@ impl Assembler {
             }
             _ => Err(self.damaged("BEGIN comes out of turn")),
         }
-    }
-
-    /// A transaction that changed tables which cannot roll back is logged with its ROLLBACK.
-    fn rollback<'a>(&mut self) -> Result<Step<'a>, FetchError> {
-        self.expect(OpenState::Rows, "ROLLBACK")?;
-        let given = self.open.as_ref().map_or(0, |open| open.given);
-        if self.window.open_changes() > 0 || given > 0 || self.measuring {
-            return Err(self.undecodable(
-                "a transaction over tables with and without transactions was rolled back, which is not carried yet; use one \
-                 storage engine within a transaction, and start after this place",
-            ));
-        }
-        self.commit()
     }
 
     /// A definition is its own transaction, unless rows follow it in one (CREATE TABLE … SELECT).
@@ -115,36 +99,6 @@ impl Assembler {
             Meaning::Truncate(table) => self.window.event(EventKind::Truncate { table }),
             _ => {}
         }
-    }
-
-    fn xa<'a>(&mut self, step: XaStep) -> Result<Step<'a>, FetchError> {
-        match (step, self.open.as_ref().map(|open| (open.state, open.skipped))) {
-            (XaStep::Start, Some((OpenState::Announced | OpenState::Rows, _))) => {
-                self.set_state(OpenState::XaRows);
-                Ok(Step::Next)
-            }
-            (XaStep::End, Some((OpenState::XaRows, _))) => Ok(Step::Next),
-            // What was prepared never happened, or was before the beginning.
-            (XaStep::Rollback, Some(_)) | (XaStep::Commit, Some((_, true))) => self.commit(),
-            (XaStep::Commit, _) => Err(self.xa_refused()),
-            _ => Err(self.damaged("a step of an XA transaction comes out of turn")),
-        }
-    }
-
-    pub(super) fn xa_prepare<'a>(&mut self, body: &[u8]) -> Result<Step<'a>, FetchError> {
-        let is_one_phase = body.first().is_some_and(|one_phase| *one_phase != 0);
-        let skipped = self.open.as_ref().is_some_and(|open| open.skipped);
-        match is_one_phase || skipped {
-            true => self.commit(),
-            false => Err(self.xa_refused()),
-        }
-    }
-
-    pub(super) fn xa_refused(&self) -> FetchError {
-        self.undecodable(
-            "an XA transaction is prepared in one place and committed in another, which is not carried yet; commit in one \
-             phase, or start after the XA transactions that are open",
-        )
     }
 }
 

@@ -62,6 +62,17 @@ pub(crate) mod kind {
     pub(crate) const WRITE_ROWS_COMPRESSED: u8 = 166;
     pub(crate) const UPDATE_ROWS_COMPRESSED: u8 = 167;
     pub(crate) const DELETE_ROWS_COMPRESSED: u8 = 168;
+
+    /// Whether events of that type carry rows.
+    pub(crate) fn is_rows(kind: u8) -> bool {
+        matches!(
+            kind,
+            WRITE_ROWS_V1..=DELETE_ROWS_V1
+                | WRITE_ROWS..=DELETE_ROWS
+                | PARTIAL_UPDATE_ROWS
+                | WRITE_ROWS_COMPRESSED..=DELETE_ROWS_COMPRESSED
+        )
+    }
 }
 
 /// Made up by the server for this reader; it is in no file.

@@ -127,7 +127,7 @@ impl TableBuilder {
     }
 
     /// Appends the changes of an event, numbered from `ordinal`, and says how many they are. After an error the rows
-    /// since the last [`TableBuilder::settle`] are good only for [`TableBuilder::discard`].
+    /// since the last [`TableBuilder::settle`] are good only for [`TableBuilder::discard_from`].
     pub(crate) fn push(&mut self, event: &RowsEvent<'_>, ordinal: u32, txn: u32) -> Result<u32, RowError> {
         if event.columns != self.columns.len() {
             return Err(Malformed("a rows event has another number of columns than its table map").into());
@@ -193,13 +193,13 @@ impl TableBuilder {
         self.settled = self.rows();
     }
 
-    /// Forgets the rows of the transaction that is not complete.
-    pub(crate) fn discard(&mut self) {
-        let settled = self.settled;
-        self.columns.iter_mut().for_each(|column| column.truncate(settled));
-        self.kinds.truncate(settled);
-        self.ordinals.truncate(settled);
-        self.txns.truncate(settled);
+    /// Forgets the rows of the transaction that is not complete, from that ordinal on.
+    pub(crate) fn discard_from(&mut self, ordinal: u32) {
+        let kept = self.ordinals.partition_point(|o| *o < ordinal).max(self.settled);
+        self.columns.iter_mut().for_each(|column| column.truncate(kept));
+        self.kinds.truncate(kept);
+        self.ordinals.truncate(kept);
+        self.txns.truncate(kept);
     }
 
     /// Takes the rows of complete transactions. Those that are left are of one transaction, which becomes number zero

@@ -177,7 +177,7 @@ proptest! {
             if !rows.is_empty() {
                 push(&mut builder, kind::WRITE_ROWS, &rows_body(rows)).unwrap();
             }
-            if settles { builder.settle() } else { builder.discard() }
+            if settles { builder.settle() } else { builder.discard_from(0) }
         }
         prop_assert_eq!(rows_of(builder.take_all()), [whole, more].concat());
     }
@@ -191,7 +191,7 @@ proptest! {
         ];
         let mut builder = builder(columns);
         let _ = push(&mut builder, kind::WRITE_ROWS, &body(7, &[&[0x7f]], &bytes));
-        builder.discard();
+        builder.discard_from(0);
         prop_assert!(builder.take_all().is_none());
     }
 }

@@ -48,7 +48,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         start => wiring::fetch_start(start),
     };
     let policy = wiring::open_policy(name, source, &guests)?;
-    let mut fetcher = wiring::open_fetcher(name, source, &policy, start).await?;
+    // A tail begins anew each time: what it keeps goes with it.
+    let kept = tempfile::tempdir()?;
+    let mut fetcher = wiring::open_fetcher(name, source, policy, start, kept.path()).await?;
     let mut filter = row_filter(&arguments, name, &guests)?;
     let mut consumer = printer(name, &guests).await?;
     let mut stop = shutdown::on_signal()?;
@@ -60,9 +62,6 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             next = fetcher.next() => next?,
         };
         let Some(mut window) = next else { break };
-        if let Some(policy) = &policy {
-            window = policy.lock().expect("no holder panics").apply(window)?;
-        }
         let chosen = |name: &str| arguments.table.is_empty() || arguments.table.iter().any(|p| fits(p, name));
         window.tables.retain(|t| chosen(&t.schema.name().to_string()));
         if let Some(filter) = &mut filter {
