@@ -101,7 +101,8 @@ impl MySqlFetcher {
             begin: plan.resume,
             transport: Some(transport),
             payload: None,
-            assembler: Assembler::new(begin, settings.selector, plan.flavour).with(settings.judge, prepared),
+            assembler: Assembler::new(begin, settings.selector, settings.values, plan.flavour)
+                .with(settings.judge, prepared),
             retry: Retry::default(),
             failed: None,
             end_at_open,

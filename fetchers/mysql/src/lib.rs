@@ -33,4 +33,4 @@ pub use assemble::{Counters, Unbalanced};
 pub use fetcher::MySqlFetcher;
 pub use options::{FileOptions, FileSet, Origin, Password, ServerOptions};
 pub use preflight::{Finding, Level, preflight};
-pub use settings::Settings;
+pub use settings::{BadText, Settings, ValuePolicy, ZeroDates};

@@ -27,7 +27,8 @@ pub(crate) struct Committed {
 #[derive(Debug, Default)]
 pub(crate) struct WindowMaker {
     tables: Vec<TableBuilder>,
-    slots: HashMap<SchemaId, usize>,
+    /// By schema, the layout that its rows had last: in another character set they have another one.
+    slots: HashMap<SchemaId, (Layout, usize)>,
     /// Tables with rows, in the order of their first row.
     touched: Vec<usize>,
     transactions: Vec<Transaction>,
@@ -46,12 +47,17 @@ pub(crate) struct WindowMaker {
 }
 
 impl WindowMaker {
-    /// The place of a table schema; the same for the same schema.
+    /// The place of a table layout; the same for the same layout.
     pub(crate) fn slot(&mut self, layout: &Layout) -> usize {
-        *self.slots.entry(layout.schema.id()).or_insert_with(|| {
-            self.tables.push(TableBuilder::new(layout));
-            self.tables.len() - 1
-        })
+        match self.slots.get(&layout.schema.id()) {
+            Some((known, slot)) if known.decodes_as(layout) => *slot,
+            _ => {
+                self.tables.push(TableBuilder::new(layout));
+                let slot = self.tables.len() - 1;
+                self.slots.insert(layout.schema.id(), (layout.clone(), slot));
+                slot
+            }
+        }
     }
 
     pub(crate) fn schema(&self, slot: usize) -> &TableSchema {

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use tidemill_event::{Checkpoint, Position};
 use tidemill_fetchers_api::{FetchError, Judge, Selector, Start as FetchStart};
-use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions, Settings};
+use tidemill_fetchers_mysql as mysql;
+use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions};
 use tidemill_log::{From, Fsync, Log, LogConfig};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig, StateReader};
 use tidemill_sink::EmbeddedStore;
@@ -22,7 +23,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::Failure;
-use crate::config::{Config, SourceConfig, SourceKind, Start, SubscriptionConfig};
+use crate::config::{BadText, Config, SourceConfig, SourceKind, Start, SubscriptionConfig, ZeroDates};
 use crate::guests::{Guests, OpenError};
 use crate::source::{SharedPolicy, Source, SourceError};
 use crate::status::{Fetched, Figures, Meter};
@@ -173,10 +174,24 @@ pub async fn open_fetcher(
     start: FetchStart,
     kept: &Path,
 ) -> Result<MySqlFetcher, Failure> {
-    let mut settings = Settings::from(selector(&policy));
+    let mut settings = mysql::Settings::from(selector(&policy));
     settings.judge = policy.map(judge);
     settings.directory = Some(kept.to_owned());
+    settings.values = value_policy(source);
     Ok(MySqlFetcher::open(name, origin(source)?, start, settings).await?)
+}
+
+fn value_policy(source: &SourceConfig) -> mysql::ValuePolicy {
+    mysql::ValuePolicy {
+        zero_dates: match source.zero_dates {
+            ZeroDates::Error => mysql::ZeroDates::Error,
+            ZeroDates::Null => mysql::ZeroDates::Null,
+        },
+        bad_text: match source.bad_text {
+            BadText::Error => mysql::BadText::Error,
+            BadText::Replace => mysql::BadText::Replace,
+        },
+    }
 }
 
 async fn open_source(

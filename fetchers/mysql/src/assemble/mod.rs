@@ -30,6 +30,7 @@ use crate::gtid::GtidSet;
 use crate::limits::SILENT_BYTES_MAX;
 use crate::place::{BinlogName, Place};
 use crate::prepared::{Held, PreparedStore};
+use crate::settings::ValuePolicy;
 use crate::window::{Committed, WindowMaker};
 pub use count::{Counters, Unbalanced};
 use cut::committed;
@@ -134,6 +135,7 @@ pub(crate) struct Assembler {
     source: Arc<str>,
     timeline: Timeline,
     selector: Selector,
+    values: ValuePolicy,
     live: bool,
     flavour: Flavour,
     /// The end of the last event.
@@ -163,11 +165,17 @@ pub(crate) struct Assembler {
 }
 
 impl Assembler {
-    pub(crate) fn new(origin: Origin, selector: Selector, flavour: Flavour) -> Assembler {
+    pub(crate) fn new(
+        origin: Origin,
+        selector: Selector,
+        values: ValuePolicy,
+        flavour: Flavour,
+    ) -> Assembler {
         Assembler {
             source: origin.source,
             timeline: origin.timeline,
             selector,
+            values,
             live: origin.live,
             flavour,
             place: None,
@@ -392,6 +400,7 @@ impl Assembler {
             kind::TABLE_MAP => self.table_map(body)?,
             kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1
             | kind::WRITE_ROWS..=kind::DELETE_ROWS
+            | kind::PARTIAL_UPDATE_ROWS
             | kind::WRITE_ROWS_COMPRESSED..=kind::DELETE_ROWS_COMPRESSED => self.rows(&header, body)?,
             kind::TRANSACTION_PAYLOAD => {
                 self.expect(OpenState::Announced, "a compressed transaction")?;
@@ -400,12 +409,6 @@ impl Assembler {
             }
             kind::XA_PREPARE => return self.xa_prepare(body),
             kind::VIEW_CHANGE => {}
-            kind::PARTIAL_UPDATE_ROWS if self.passes_over_rows(body)? => {}
-            kind::PARTIAL_UPDATE_ROWS => {
-                return Err(self.undecodable(
-                    "JSON columns are logged as differences; run SET GLOBAL binlog_row_value_options = '', then start after that",
-                ));
-            }
             _ if header.is_ignorable() => {}
             unknown => {
                 return Err(self.undecodable(&format!(

@@ -37,6 +37,9 @@ pub(super) struct Refusal {
     why: String,
 }
 
+const MEND_DATE: &str = "set zero_dates = \"null\" on the source (not for a column of the primary key), leave the table out, \
+                         or store a date in the row and start after that";
+
 impl TableMaps {
     pub(super) fn clear(&mut self) {
         self.known.clear();
@@ -64,7 +67,7 @@ impl Assembler {
 
     fn learn(&mut self, id: u64, body: &[u8]) -> Result<Target, FetchError> {
         let map = TableMap::read(self.flavour, body).map_err(|m| self.malformed(m))?;
-        let layout = Layout::new(self.flavour, &map);
+        let layout = Layout::new(self.flavour, &map, self.values);
         let target = match ((self.selector)(&layout.schema), layout.refusal.clone()) {
             (Ok(false), _) => Target::Declined,
             (Ok(true), None) => Target::Slot(self.window.slot(&layout)),
@@ -123,20 +126,6 @@ impl Assembler {
         self.measuring || open.skipped || is_rolled_back
     }
 
-    /// Whether rows are of a transaction or a table that is not carried.
-    pub(super) fn passes_over_rows(&mut self, body: &[u8]) -> Result<bool, FetchError> {
-        let id = RowsEvent::table_of(body).map_err(|m| self.malformed(m))?;
-        if self.is_void() {
-            self.counters.passed_events += 1;
-            return Ok(true);
-        }
-        let is_declined =
-            |(named, target): &(u64, Target)| *named == id && matches!(target, Target::Declined);
-        let declined = self.maps.named.iter().any(is_declined);
-        self.counters.declined_events += u64::from(declined);
-        Ok(declined)
-    }
-
     fn decode(&mut self, slot: usize, header: &Header, body: &[u8]) -> Result<(), FetchError> {
         let inflated;
         let body = match header.kind {
@@ -183,6 +172,10 @@ impl Assembler {
                 self.damaged(&format!("{what} (table {}{column})", schema.name()))
             }
             ValueError::Refused(why) => self.table_error(schema, column, why),
+            ValueError::NoDate { year, month, day } => {
+                let why = format!("{year:04}-{month:02}-{day:02} is no date; {MEND_DATE}");
+                self.table_error(schema, column, why)
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::{Assembler, Origin, Skip, Step};
 use crate::event::{CHECKSUM_BYTES, Flavour, HEADER_BYTES, Header, RawEvent, kind};
 use crate::gtid::GtidSet;
 use crate::place::{BinlogName, Place};
+use crate::settings::ValuePolicy;
 
 const UUID: &str = "11111111-1111-1111-1111-111111111111";
 
@@ -33,7 +34,10 @@ impl Log {
             "forbidden" => Err("the policy has no rule for it".to_owned()),
             name => Ok(name != "declined"),
         });
-        let mut log = Log { assembler: Assembler::new(origin, selector, Flavour::MySql), offset: 4 };
+        let mut log = Log {
+            assembler: Assembler::new(origin, selector, ValuePolicy::default(), Flavour::MySql),
+            offset: 4,
+        };
         log.file(1).unwrap();
         log
     }

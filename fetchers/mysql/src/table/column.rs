@@ -15,11 +15,12 @@ use arrow_schema::DataType;
 
 use crate::table::charset::Charset;
 use crate::value::ValueError;
-use crate::value::{decimal, json, time};
+use crate::value::document::Document;
+use crate::value::{compressed, decimal, json, time};
 use crate::wire::Bytes;
 
 /// How a value is decoded. `length` is the number of bytes of the length before a value of variable length.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Kind {
     I8,
     U8,
@@ -67,6 +68,31 @@ pub(crate) enum Kind {
     Json {
         length: u8,
     },
+    /// Of MariaDB: text or bytes, perhaps compressed, each value for itself.
+    Compressed {
+        length: u8,
+        charset: Charset,
+    },
+}
+
+impl Kind {
+    /// Bytes in a row, of the kinds of which every value has as many.
+    pub(super) fn fixed_bytes(&self) -> usize {
+        match self {
+            Kind::I8 | Kind::U8 | Kind::Year => 1,
+            Kind::I16 | Kind::U16 => 2,
+            Kind::I24 | Kind::U24 | Kind::Date => 3,
+            Kind::I32 | Kind::U32 | Kind::F32 => 4,
+            Kind::I64 | Kind::U64 | Kind::F64 => 8,
+            Kind::Decimal128(shape) | Kind::Decimal256(shape) => shape.bytes(),
+            Kind::DateTime(digits) => 5 + time::fraction_bytes(*digits),
+            Kind::Timestamp(digits) => 4 + time::fraction_bytes(*digits),
+            Kind::Time(digits) => 3 + time::fraction_bytes(*digits),
+            Kind::Bits { bytes } => usize::from(*bytes),
+            Kind::Enum { width, .. } | Kind::Set { width, .. } => usize::from(*width),
+            _ => unreachable!("the other kinds begin with a length"),
+        }
+    }
 }
 
 /// Values by their width in Arrow.
@@ -198,6 +224,17 @@ impl Column {
         Ok(())
     }
 
+    /// Appends a document that was not as such in the row.
+    pub(super) fn push_document(&mut self, document: &Document<'_>) -> Result<(), ValueError> {
+        let Cells::Bytes(out) = &mut self.cells else { unreachable!("documents are texts") };
+        document.print(&mut out.bytes)?;
+        out.end()
+    }
+
+    pub(super) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
     /// Behind [`Column::push`]: row number `row` has a value.
     #[inline]
     pub(crate) fn mark_value(&mut self) {
@@ -298,6 +335,9 @@ fn append(kind: &Kind, b: &mut Bytes<'_>, out: &mut Vec<u8>) -> Result<(), Value
         }
         Kind::Bits { bytes } => out.extend_from_slice(b.take(usize::from(*bytes))?),
         Kind::Json { length } => json::print(value(b, *length)?, out)?,
+        Kind::Compressed { length, charset } => {
+            charset.decode(&compressed::inflate(value(b, *length)?)?, out)?
+        }
         Kind::Enum { width, labels } => {
             let index = b.uint(usize::from(*width))? as usize;
             // Zero is the error value, which SQL shows as an empty text.
@@ -313,7 +353,7 @@ fn append(kind: &Kind, b: &mut Bytes<'_>, out: &mut Vec<u8>) -> Result<(), Value
 }
 
 #[inline]
-fn value<'a>(b: &mut Bytes<'a>, length: u8) -> Result<&'a [u8], ValueError> {
+pub(super) fn value<'a>(b: &mut Bytes<'a>, length: u8) -> Result<&'a [u8], ValueError> {
     let length = match length {
         1 => usize::from(b.u8()?),
         2 => usize::from(b.u16()?),

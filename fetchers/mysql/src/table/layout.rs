@@ -6,6 +6,7 @@ use arrow_schema::{DataType, TimeUnit};
 use tidemill_event::{ColumnSchema, TableSchema};
 
 use crate::event::Flavour;
+use crate::settings::{ValuePolicy, ZeroDates};
 use crate::table::charset::Charset;
 use crate::table::column::Kind;
 use crate::table::map::{MapColumn, TableMap, code};
@@ -16,7 +17,12 @@ use crate::value::decimal::Shape;
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) schema: Arc<TableSchema>,
+    /// Of each column in a row, hidden ones too.
     pub(crate) kinds: Vec<Kind>,
+    /// Places in a row of the columns that are the server's own and not in the schema.
+    pub(crate) hidden: Vec<usize>,
+    /// Columns in which what is no date is NULL, of those in a row.
+    pub(crate) dates_nullable: Vec<bool>,
     /// Why rows cannot be decoded: the column concerned, if one is, and what to do.
     pub(crate) refusal: Option<(Option<usize>, String)>,
 }
@@ -32,16 +38,30 @@ const NO_NAMES: &str =
     "the log does not name the columns; run SET GLOBAL binlog_row_metadata = FULL, then start after that";
 
 impl Layout {
-    pub(crate) fn new(flavour: Flavour, map: &TableMap) -> Layout {
+    pub(crate) fn new(flavour: Flavour, map: &TableMap, policy: ValuePolicy) -> Layout {
         let mut columns = Vec::with_capacity(map.columns.len());
         let mut kinds = Vec::with_capacity(map.columns.len());
+        let mut hidden = Vec::new();
+        let mut dates_nullable = Vec::with_capacity(map.columns.len());
         let mut refusal = None;
         for (i, column) in map.columns.iter().enumerate() {
-            let form = form(flavour, column);
-            let name = column.name.clone().unwrap_or_else(|| format!("@{}", i + 1));
-            columns.push(ColumnSchema::new(&name, form.arrow, &form.sql, column.nullable));
+            let form = form(flavour, column, policy);
+            let is_key = map.key.contains(&(i as u32));
+            let date_nullable = policy.zero_dates == ZeroDates::Null && may_be_zero(column) && !is_key;
+            dates_nullable.push(date_nullable);
+            if is_hidden(flavour, column) {
+                hidden.push(i);
+            } else {
+                let name = column.name.clone().unwrap_or_else(|| format!("@{}", i + 1));
+                columns.push(ColumnSchema::new(
+                    &name,
+                    form.arrow,
+                    &form.sql,
+                    column.nullable || date_nullable,
+                ));
+            }
             kinds.push(form.kind.unwrap_or_else(|why| {
-                refusal.get_or_insert((Some(i), why));
+                refusal.get_or_insert((Some(columns.len().saturating_sub(1)), why));
                 Kind::Bytes { length: 4 }
             }));
         }
@@ -49,11 +69,34 @@ impl Layout {
             // Without names there are no labels and perhaps no signs either: this comes first.
             refusal = Some((None, NO_NAMES.to_owned()));
         }
-        Layout { schema: TableSchema::new(map.name.clone(), columns, map.key.clone()), kinds, refusal }
+        let key =
+            map.key.iter().map(|k| k - hidden.iter().filter(|h| **h < *k as usize).count() as u32).collect();
+        let schema = TableSchema::new(map.name.clone(), columns, key);
+        Layout { schema, kinds, hidden, dates_nullable, refusal }
+    }
+
+    /// Whether rows of both are decoded alike.
+    pub(crate) fn decodes_as(&self, other: &Layout) -> bool {
+        self.schema.id() == other.schema.id()
+            && self.kinds == other.kinds
+            && self.hidden == other.hidden
+            && self.dates_nullable == other.dates_nullable
     }
 }
 
-fn form(flavour: Flavour, column: &MapColumn) -> Form {
+/// What MariaDB adds to a table whose unique key is too long to be one: the key's hash.
+fn is_hidden(flavour: Flavour, column: &MapColumn) -> bool {
+    let hash = column.name.as_deref().and_then(|name| name.strip_prefix("DB_ROW_HASH_"));
+    flavour == Flavour::MariaDb
+        && column.code == code::LONGLONG
+        && hash.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn may_be_zero(column: &MapColumn) -> bool {
+    matches!(column.code, code::DATE | code::DATETIME2 | code::TIMESTAMP2)
+}
+
+fn form(flavour: Flavour, column: &MapColumn, policy: ValuePolicy) -> Form {
     match column.code {
         code::TINY | code::SHORT | code::INT24 | code::LONG | code::LONGLONG => integer(column),
         code::FLOAT | code::DOUBLE | code::NEWDECIMAL => fractional(column),
@@ -68,20 +111,17 @@ fn form(flavour: Flavour, column: &MapColumn) -> Form {
             "it has the format of a release before MySQL 5.6 or of mysql56_temporal_format=OFF; run ALTER TABLE … FORCE \
              with mysql56_temporal_format=ON, then start after that",
         ),
-        code::VARCHAR | code::VAR_STRING | code::STRING | code::BLOB => text(column),
-        code::ENUM | code::SET => labelled(column),
+        code::VARCHAR | code::VAR_STRING | code::STRING | code::BLOB => text(flavour, column, policy),
+        code::BLOB_COMPRESSED | code::VARCHAR_COMPRESSED => text(flavour, column, policy),
+        code::ENUM | code::SET => labelled(flavour, column, policy),
         code::BIT => bits(column),
         code::JSON => good(DataType::Utf8, "json", Kind::Json { length: length_bytes(column) }),
         code::GEOMETRY => {
             good(DataType::Binary, geometry(column.geometry), Kind::Bytes { length: length_bytes(column) })
         }
-        code::BLOB_COMPRESSED | code::VARCHAR_COMPRESSED => refused(
-            DataType::Binary,
-            "compressed column",
-            "compressed columns are not decoded yet; leave the table out",
-        ),
         code::VECTOR => {
-            refused(DataType::Binary, "vector", "vectors are not decoded yet; leave the table out")
+            let sql = column.dimension.map_or_else(|| "vector".to_owned(), |n| format!("vector({n})"));
+            good(DataType::Binary, sql, Kind::Bytes { length: length_bytes(column) })
         }
         unknown => refused(
             DataType::Binary,
@@ -164,27 +204,36 @@ fn temporal(column: &MapColumn) -> Form {
 /// Bytes of a value's length: of a long type they are its number, else they follow from the longest value.
 fn length_bytes(column: &MapColumn) -> u8 {
     match column.code {
-        code::VARCHAR | code::VAR_STRING | code::STRING => 1 + u8::from(column.meta > u16::from(u8::MAX)),
+        code::VARCHAR | code::VAR_STRING | code::STRING | code::VARCHAR_COMPRESSED => {
+            1 + u8::from(column.meta > u16::from(u8::MAX))
+        }
         _ => column.meta.clamp(1, 4) as u8,
     }
 }
 
-fn text(column: &MapColumn) -> Form {
+fn text(flavour: Flavour, column: &MapColumn, policy: ValuePolicy) -> Form {
     let Some(collation) = column.collation else {
         return refused(DataType::Binary, "text or bytes", NO_NAMES);
     };
     let length = length_bytes(column);
-    match Charset::of(collation) {
-        Ok(Charset::Binary) => {
+    let is_compressed = matches!(column.code, code::BLOB_COMPRESSED | code::VARCHAR_COMPRESSED);
+    match Charset::of(flavour, collation, policy.bad_text) {
+        Ok(charset) if charset.is_binary() => {
             let kind = match column.code {
                 code::STRING => Kind::Padded { length, width: column.meta },
+                _ if is_compressed => Kind::Compressed { length, charset },
                 _ => Kind::Bytes { length },
             };
             good(DataType::Binary, sql_text(column, ["binary", "varbinary", "blob"], 1), kind)
         }
         Ok(charset) => {
             let sql = sql_text(column, ["char", "varchar", "text"], charset.character_bytes());
-            good(DataType::Utf8, sql, Kind::Text { length, charset })
+            let kind = if is_compressed {
+                Kind::Compressed { length, charset }
+            } else {
+                Kind::Text { length, charset }
+            };
+            good(DataType::Utf8, sql, kind)
         }
         Err(name) => Form {
             arrow: DataType::Utf8,
@@ -201,22 +250,24 @@ fn not_decoded(charset: &str) -> String {
 }
 
 fn sql_text(column: &MapColumn, [fixed, varying, long]: [&str; 3], character_bytes: usize) -> String {
-    let characters = usize::from(column.meta) / character_bytes;
+    // A compressed value has a byte more, which says how it is compressed.
+    let header = u16::from(column.code == code::VARCHAR_COMPRESSED);
+    let characters = usize::from(column.meta.saturating_sub(header)) / character_bytes;
     match column.code {
         code::STRING => format!("{fixed}({characters})"),
-        code::BLOB => {
+        code::BLOB | code::BLOB_COMPRESSED => {
             format!("{}{long}", ["", "tiny", "", "medium", "long"][usize::from(length_bytes(column))])
         }
         _ => format!("{varying}({characters})"),
     }
 }
 
-fn labelled(column: &MapColumn) -> Form {
+fn labelled(flavour: Flavour, column: &MapColumn, policy: ValuePolicy) -> Form {
     let (name, is_set) = if column.code == code::SET { ("set", true) } else { ("enum", false) };
     if column.labels.is_empty() {
         return refused(DataType::Utf8, name, NO_NAMES);
     }
-    let charset = match column.collation.map(Charset::of) {
+    let charset = match column.collation.map(|c| Charset::of(flavour, c, policy.bad_text)) {
         Some(Ok(charset)) => charset,
         Some(Err(charset)) => {
             return Form { arrow: DataType::Utf8, sql: name.to_owned(), kind: Err(not_decoded(&charset)) };
@@ -224,12 +275,10 @@ fn labelled(column: &MapColumn) -> Form {
         None => return refused(DataType::Utf8, name, NO_NAMES),
     };
     let labels: Result<Vec<String>, ValueError> = column.labels.iter().map(|l| charset.text(l)).collect();
-    let Ok(labels) = labels else {
-        return refused(
-            DataType::Utf8,
-            name,
-            "a label's bytes are not of its character set; leave the table out",
-        );
+    let labels = match labels {
+        Ok(labels) => labels,
+        Err(ValueError::Refused(why)) => return refused(DataType::Utf8, name, &format!("of a label: {why}")),
+        Err(_) => unreachable!("a text is refused or none"),
     };
     let quoted: Vec<String> = labels.iter().map(|l| format!("'{}'", l.replace('\'', "''"))).collect();
     let sql = format!("{name}({})", quoted.join(","));

@@ -56,6 +56,8 @@ pub(crate) struct MapColumn {
     pub(crate) labels: Vec<Vec<u8>>,
     /// The kind of geometry, by its number.
     pub(crate) geometry: Option<u64>,
+    /// The numbers of a vector.
+    pub(crate) dimension: Option<u64>,
 }
 
 /// A table map.
@@ -131,6 +133,11 @@ impl TableMap {
             }
             10 => self.default_collation(has_labels, b)?,
             11 => self.collations(has_labels, b)?,
+            13 => {
+                for column in self.columns.iter_mut().filter(|c| c.code == code::VECTOR) {
+                    column.dimension = Some(b.length()?);
+                }
+            }
             _ => {}
         }
         Ok(())

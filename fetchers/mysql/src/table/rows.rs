@@ -1,5 +1,7 @@
 //! Rows events, and the builder of one table's changes within a window.
 
+mod partial;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -30,6 +32,8 @@ pub(crate) struct RowsEvent<'a> {
     /// Which columns the second image of an update has.
     second: &'a [u8],
     rows: &'a [u8],
+    /// Whether documents may be told as differences.
+    partial: bool,
 }
 
 /// Why rows could not be decoded, and at which column.
@@ -52,7 +56,7 @@ impl<'a> RowsEvent<'a> {
             kind::UPDATE_ROWS_V1 | kind::UPDATE_ROWS_COMPRESSED => (Verb::Update, false),
             kind::DELETE_ROWS_V1 | kind::DELETE_ROWS_COMPRESSED => (Verb::Delete, false),
             kind::WRITE_ROWS => (Verb::Write, true),
-            kind::UPDATE_ROWS => (Verb::Update, true),
+            kind::UPDATE_ROWS | kind::PARTIAL_UPDATE_ROWS => (Verb::Update, true),
             kind::DELETE_ROWS => (Verb::Delete, true),
             _ => return Err(Malformed("this is no rows event")),
         };
@@ -66,7 +70,8 @@ impl<'a> RowsEvent<'a> {
         let columns = columns.ok_or(Malformed("a rows event has more columns than a server allows"))?;
         let first = b.take(columns.div_ceil(8))?;
         let second = if verb == Verb::Update { b.take(columns.div_ceil(8))? } else { first };
-        Ok(RowsEvent { verb, columns, first, second, rows: b.0 })
+        let partial = event_kind == kind::PARTIAL_UPDATE_ROWS;
+        Ok(RowsEvent { verb, columns, first, second, rows: b.0, partial })
     }
 
     /// The table that an event is about, without looking at its rows.
@@ -89,6 +94,12 @@ impl<'a> Present<'a> {
     }
 }
 
+/// At the column in place `i` of a row; the schema does not count the hidden ones.
+#[cold]
+fn error_at(i: usize, hidden: &[usize], error: ValueError) -> RowError {
+    RowError { column: Some(i - hidden.iter().filter(|h| **h < i).count()), error }
+}
+
 #[inline]
 fn bit(bits: &[u8], i: usize) -> bool {
     bits[i / 8] >> (i % 8) & 1 == 1
@@ -99,6 +110,10 @@ fn bit(bits: &[u8], i: usize) -> bool {
 pub(crate) struct TableBuilder {
     schema: Arc<TableSchema>,
     columns: Vec<Column>,
+    /// Places of the columns that are not in the schema.
+    hidden: Vec<usize>,
+    /// Columns in which what is no date is NULL.
+    dates_nullable: Vec<bool>,
     kinds: Vec<u8>,
     ordinals: Vec<u32>,
     txns: Vec<u32>,
@@ -111,6 +126,8 @@ impl TableBuilder {
         TableBuilder {
             schema: Arc::clone(&layout.schema),
             columns: layout.kinds.iter().cloned().map(Column::new).collect(),
+            hidden: layout.hidden.clone(),
+            dates_nullable: layout.dates_nullable.clone(),
             kinds: Vec::new(),
             ordinals: Vec::new(),
             txns: Vec::new(),
@@ -144,6 +161,7 @@ impl TableBuilder {
             match event.verb {
                 Verb::Write => self.row(&mut b, &first, RowKind::Insert, next, txn)?,
                 Verb::Delete => self.row(&mut b, &first, RowKind::Delete, next, txn)?,
+                Verb::Update if event.partial => self.partial_update(&mut b, [&first, &second], next, txn)?,
                 Verb::Update => {
                     self.row(&mut b, &first, RowKind::UpdateBefore, next, txn)?;
                     self.row(&mut b, &second, RowKind::UpdateAfter, next, txn)?;
@@ -177,15 +195,22 @@ impl TableBuilder {
             if bit(nulls, place) {
                 column.push_null(row, false);
             } else {
-                column.push(b).map_err(|error| RowError { column: Some(i), error })?;
-                column.mark_value();
+                match column.push(b) {
+                    Ok(()) => column.mark_value(),
+                    Err(ValueError::NoDate { .. }) if self.dates_nullable[i] => column.push_null(row, false),
+                    Err(error) => return Err(error_at(i, &self.hidden, error)),
+                }
             }
             place += 1;
         }
+        self.end_row(kind, ordinal, txn);
+        Ok(())
+    }
+
+    fn end_row(&mut self, kind: RowKind, ordinal: u32, txn: u32) {
         self.kinds.push(kind as u8);
         self.ordinals.push(ordinal);
         self.txns.push(txn);
-        Ok(())
     }
 
     /// The rows so far belong to complete transactions.
@@ -220,9 +245,13 @@ impl TableBuilder {
     }
 
     fn take(&mut self, rows: usize) -> TableChanges {
+        for place in &self.hidden {
+            self.columns[*place].truncate(0);
+        }
+        let hidden = &self.hidden;
+        let shown = self.columns.iter_mut().enumerate().filter(|(place, _)| !hidden.contains(place));
         let fields = self.schema.arrow().fields();
-        let parts =
-            self.columns.iter_mut().zip(fields).map(|(column, field)| column.take(rows, field.data_type()));
+        let parts = shown.zip(fields).map(|((_, column), field)| column.take(rows, field.data_type()));
         let (arrays, absent): (Vec<_>, Vec<_>) = parts.unzip();
         let batch = RecordBatch::try_new(Arc::clone(self.schema.arrow()), arrays);
         let tail = |values: &mut Vec<u32>| {

@@ -11,6 +11,7 @@ use tidemill_event::{RowKind, TableChanges, TableName};
 use super::map::{MapColumn, TableMap, code};
 use super::{Layout, RowError, RowsEvent, TableBuilder};
 use crate::event::{Flavour, kind};
+use crate::settings::ValuePolicy;
 use crate::value::ValueError;
 
 fn column(name: &str, code: u8, meta: u16) -> MapColumn {
@@ -26,7 +27,7 @@ fn column(name: &str, code: u8, meta: u16) -> MapColumn {
 
 fn builder(columns: Vec<MapColumn>) -> TableBuilder {
     let map = TableMap { name: TableName::new("d", "t"), columns, key: vec![] };
-    let layout = Layout::new(Flavour::MySql, &map);
+    let layout = Layout::new(Flavour::MySql, &map, ValuePolicy::default());
     assert_eq!(layout.refusal, None);
     TableBuilder::new(&layout)
 }

@@ -10,17 +10,17 @@ use crate::value::{ValueError, decimal};
 use crate::wire::{Bytes, Malformed};
 
 /// Deeper than any that a server makes.
-const DEPTH_MAX: u32 = 128;
+pub(super) const DEPTH_MAX: u32 = 128;
 
-const SMALL_OBJECT: u8 = 0x00;
-const LARGE_OBJECT: u8 = 0x01;
-const SMALL_ARRAY: u8 = 0x02;
-const LARGE_ARRAY: u8 = 0x03;
-const LITERAL: u8 = 0x04;
-const INT16: u8 = 0x05;
-const UINT16: u8 = 0x06;
-const INT32: u8 = 0x07;
-const UINT32: u8 = 0x08;
+pub(super) const SMALL_OBJECT: u8 = 0x00;
+pub(super) const LARGE_OBJECT: u8 = 0x01;
+pub(super) const SMALL_ARRAY: u8 = 0x02;
+pub(super) const LARGE_ARRAY: u8 = 0x03;
+pub(super) const LITERAL: u8 = 0x04;
+pub(super) const INT16: u8 = 0x05;
+pub(super) const UINT16: u8 = 0x06;
+pub(super) const INT32: u8 = 0x07;
+pub(super) const UINT32: u8 = 0x08;
 const INT64: u8 = 0x09;
 const UINT64: u8 = 0x0a;
 const DOUBLE: u8 = 0x0b;
@@ -37,7 +37,8 @@ pub(crate) fn print(document: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError
     value(*kind, body, 0, out)
 }
 
-fn value(kind: u8, bytes: &[u8], depth: u32, out: &mut Vec<u8>) -> Result<(), ValueError> {
+/// Appends the text of a document or a part of one, without its kind in front.
+pub(super) fn value(kind: u8, bytes: &[u8], depth: u32, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let mut b = Bytes(bytes);
     match kind {
         SMALL_OBJECT | LARGE_OBJECT | SMALL_ARRAY | LARGE_ARRAY => container(kind, bytes, depth, out)?,
@@ -154,7 +155,7 @@ fn text_length(b: &mut Bytes<'_>) -> Result<usize, Malformed> {
     Err(Malformed("a JSON text has an impossible length"))
 }
 
-fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(super) fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let is_special = |c: u8| c < 0x20 || c == b'"' || c == b'\\';
     // One pass without an early end: most texts are short and hold nothing of note.
     let (mut all, mut has_special) = (0, false);

@@ -1,6 +1,8 @@
 //! Values of a row image, from their bytes to what Arrow holds. Pure functions over bytes.
 
+pub(crate) mod compressed;
 pub(crate) mod decimal;
+pub(crate) mod document;
 pub(crate) mod json;
 pub(crate) mod time;
 
@@ -13,6 +15,8 @@ pub(crate) enum ValueError {
     Malformed(&'static str),
     /// A value that the type allows and we do not carry; the text says why and how to mend it.
     Refused(String),
+    /// A date that is none, its bytes all read: with zeros, or a day that its month does not have.
+    NoDate { year: u16, month: u8, day: u8 },
 }
 
 impl From<Malformed> for ValueError {

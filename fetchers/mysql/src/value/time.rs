@@ -60,7 +60,7 @@ pub(crate) fn timestamp(b: &mut Bytes<'_>, digits: u8) -> Result<i64, ValueError
     let seconds = b.uint_be(4)? as i64;
     let fraction = fraction(b, digits)?;
     match seconds {
-        0 => Err(zero_date()),
+        0 => Err(ValueError::NoDate { year: 0, month: 0, day: 0 }),
         _ => Ok(seconds * SECOND_US + fraction),
     }
 }
@@ -130,13 +130,11 @@ pub(crate) fn print_packed(packed: i64, kind: Packed, out: &mut Vec<u8>) {
 /// Days since 1970-01-01 of a date of the Gregorian calendar; years 0 to 9999 as the servers count them.
 #[inline]
 fn days(year: u32, month: u32, day: u32) -> Result<i32, ValueError> {
-    if month == 0 || day == 0 {
-        return Err(zero_date());
+    if year > 9999 || month > 12 {
+        return Err(ValueError::Malformed("a date has a year or a month that no server stores"));
     }
-    if year > 9999 || month > 12 || day > days_of_month(year, month) {
-        return Err(ValueError::Refused(format!(
-            "{year:04}-{month:02}-{day:02} is in no calendar; {MEND_DATE}"
-        )));
+    if month == 0 || day == 0 || day > days_of_month(year, month) {
+        return Err(ValueError::NoDate { year: year as u16, month: month as u8, day: day as u8 });
     }
     // Years begin in March here, so that the leap day is the last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year.wrapping_sub(1), month + 9) };
@@ -155,13 +153,6 @@ fn days_of_month(year: u32, month: u32) -> u32 {
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }
-}
-
-const MEND_DATE: &str =
-    "leave the table out of the source's tables, or store a date (or NULL) in the row and start after that";
-
-fn zero_date() -> ValueError {
-    ValueError::Refused(format!("a date of zeros, or with a zero month or day, is no date; {MEND_DATE}"))
 }
 
 #[cfg(test)]
@@ -196,11 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn zero_partial_and_impossible_dates_are_refused() {
+    fn zero_partial_and_impossible_dates_are_no_dates() {
         for (y, m, d) in [(0, 0, 0), (2020, 0, 0), (2020, 1, 0), (2021, 2, 29), (2020, 4, 31), (1900, 2, 29)]
         {
             let refused = date(&mut Bytes(&pack_date(y, m, d)));
-            assert!(matches!(refused, Err(ValueError::Refused(_))), "{y}-{m}-{d}");
+            let expected = ValueError::NoDate { year: y as u16, month: m as u8, day: d as u8 };
+            assert_eq!(refused, Err(expected), "{y}-{m}-{d}");
         }
         assert!(timestamp(&mut Bytes(&[0; 4]), 0).is_err());
     }

@@ -44,6 +44,28 @@ pub enum SourceKind {
     BinlogFiles,
 }
 
+/// What becomes of a date that is none.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZeroDates {
+    /// It stops the source.
+    #[default]
+    Error,
+    /// It becomes NULL.
+    Null,
+}
+
+/// What becomes of bytes that are no text.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum BadText {
+    /// They stop the source.
+    #[default]
+    Error,
+    /// Each becomes U+FFFD.
+    Replace,
+}
+
 /// One source.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +91,14 @@ pub struct SourceConfig {
     /// Files: wait for more at the end of the last file instead of ending there.
     #[serde(default)]
     pub follow: bool,
+    /// What becomes of a date that is none, such as `0000-00-00`: `error` (the default) stops the source, `null`
+    /// makes it NULL.
+    #[serde(default)]
+    pub zero_dates: ZeroDates,
+    /// What becomes of bytes in a text that are no character of its set: `error` (the default) stops the source,
+    /// `replace` makes each U+FFFD.
+    #[serde(default)]
+    pub bad_text: BadText,
     /// Where a new log begins: `earliest` (the default), `now`, or `time:2026-11-20T08:00:00Z`.
     #[serde(default)]
     pub start: Start,

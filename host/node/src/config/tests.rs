@@ -47,6 +47,20 @@ fn a_whole_configuration_is_read() {
     assert!(matches!(paid.start, Start::Position(p) if p.timeline == 1 && p.scn.0 == 1_099_511_628_000));
 }
 
+#[test]
+fn what_becomes_of_values_that_are_none_is_said_per_source() {
+    let shop = |text: &str| parse(text).unwrap().source["shop"].get_ref().clone();
+    let silent = shop(WHOLE);
+    assert_eq!((silent.zero_dates, silent.bad_text), (ZeroDates::Error, BadText::Error));
+    let said = shop(&WHOLE.replace("user =", "zero_dates = \"null\"\nbad_text = \"replace\"\nuser ="));
+    assert_eq!((said.zero_dates, said.bad_text), (ZeroDates::Null, BadText::Replace));
+    refused(
+        "user =",
+        "zero_dates = \"nul\"\nuser =",
+        "tidemill.toml:9: unknown value `nul`; did you mean `null`?",
+    );
+}
+
 /// `from` is replaced by `to` in the whole configuration, which must then be refused in these words.
 #[track_caller]
 fn refused(from: &str, to: &str, words: &str) {
