@@ -121,7 +121,7 @@ struct VarBytes {
     bytes: Vec<u8>,
 }
 
-/// A bit a row, held only once one is set.
+/// A bit a row, up to the last one that is set.
 #[derive(Debug, Default)]
 pub(crate) struct Marks(Option<BooleanBufferBuilder>);
 
@@ -235,20 +235,12 @@ impl Column {
         &self.kind
     }
 
-    /// Behind [`Column::push`]: row number `row` has a value.
-    #[inline]
-    pub(crate) fn mark_value(&mut self) {
-        self.null.push(false);
-        self.absent.push(false);
-    }
-
     /// Row number `row` is NULL, or was not logged.
     pub(crate) fn push_null(&mut self, row: usize, absent: bool) {
         each_cells!(&mut self.cells, v => v.push(Default::default()), b => b.end().expect("nothing was added"));
         self.null.set(row);
-        match absent {
-            true => self.absent.set(row),
-            false => self.absent.push(false),
+        if absent {
+            self.absent.set(row);
         }
     }
 
@@ -408,19 +400,10 @@ impl VarBytes {
 }
 
 impl Marks {
-    #[inline]
-    fn push(&mut self, marked: bool) {
-        if let Some(bits) = &mut self.0 {
-            bits.append(marked);
-        }
-    }
-
+    /// Marks row number `row`, the last one so far. Rows that are never marked cost nothing.
     fn set(&mut self, row: usize) {
-        let bits = self.0.get_or_insert_with(|| {
-            let mut bits = BooleanBufferBuilder::new(row + 64);
-            bits.append_n(row, false);
-            bits
-        });
+        let bits = self.0.get_or_insert_with(|| BooleanBufferBuilder::new(row + 64));
+        bits.append_n(row - bits.len(), false);
         bits.append(true);
     }
 
@@ -430,15 +413,17 @@ impl Marks {
         }
     }
 
+    /// The marks of the first `rows`, where one of them has any; those of the rest stay.
     fn take(&mut self, rows: usize) -> Option<BooleanBuffer> {
-        let all = take(&mut self.0)?.finish();
+        let mut bits = take(&mut self.0)?;
+        if bits.len() < rows {
+            bits.append_n(rows - bits.len(), false);
+        }
+        let all = bits.finish();
         if all.len() > rows {
-            let rest = all.slice(rows, all.len() - rows);
-            if rest.count_set_bits() > 0 {
-                let mut bits = BooleanBufferBuilder::new(rest.len());
-                bits.append_buffer(&rest);
-                self.0 = Some(bits);
-            }
+            let mut rest = BooleanBufferBuilder::new(all.len() - rows);
+            rest.append_buffer(&all.slice(rows, all.len() - rows));
+            self.0 = Some(rest);
         }
         let taken = all.slice(0, rows);
         (taken.count_set_bits() > 0).then_some(taken)

@@ -196,7 +196,7 @@ impl TableBuilder {
                 column.push_null(row, false);
             } else {
                 match column.push(b) {
-                    Ok(()) => column.mark_value(),
+                    Ok(()) => {}
                     Err(ValueError::NoDate { .. }) if self.dates_nullable[i] => column.push_null(row, false),
                     Err(error) => return Err(error_at(i, &self.hidden, error)),
                 }

@@ -101,7 +101,7 @@ impl TableBuilder {
                 None => column.push(b),
             };
             match pushed {
-                Ok(()) => column.mark_value(),
+                Ok(()) => {}
                 Err(ValueError::NoDate { .. }) if self.dates_nullable[i] => column.push_null(row, false),
                 Err(error) => return Err(error_at(i, &self.hidden, error)),
             }
