@@ -48,7 +48,7 @@ impl Place {
     pub(crate) fn offset_of(log_pos: u32, at_least: u64) -> u64 {
         const LOWER: u64 = u32::MAX as u64;
         let candidate = (at_least & !LOWER) | u64::from(log_pos);
-        if candidate >= at_least { candidate } else { candidate + LOWER + 1 }
+        if candidate >= at_least { candidate } else { candidate.saturating_add(LOWER + 1) }
     }
 }
 

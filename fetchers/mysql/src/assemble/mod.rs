@@ -311,7 +311,7 @@ impl Assembler {
         let Some(place) = &mut self.place else {
             return Err(self.damaged("an event comes before the name of its file"));
         };
-        let end = place.offset + u64::from(header.size);
+        let end = place.offset.saturating_add(u64::from(header.size));
         let told = Place::offset_of(header.log_pos, end);
         if header.log_pos == 0 || told == end {
             place.offset = end;
@@ -436,6 +436,9 @@ impl Assembler {
             self.open = None;
             self.measuring = false;
         }
+        if description.flavour != self.flavour && self.executed.is_some() {
+            return Err(self.lineage("the log goes on as one of the other family of servers"));
+        }
         self.flavour = description.flavour;
         self.maps.clear();
         self.settle_at_place()
@@ -460,7 +463,9 @@ impl Assembler {
             return Err(self.damaged("a GTID of the other family of servers"));
         }
         let place = self.place()?.clone();
-        let begins = Place { offset: place.offset - u64::from(header.size), ..place };
+        let offset = place.offset.checked_sub(u64::from(header.size));
+        let offset = offset.ok_or_else(|| self.damaged("a GTID stands before the beginning of its file"))?;
+        let begins = Place { offset, ..place };
         let start = self.scn(&begins)?;
         self.check_order(start, &event)?;
         let skipped = self.is_skipped(start, &event);
@@ -468,7 +473,12 @@ impl Assembler {
             self.skip.before_us = None;
             self.emitted.get_or_insert(start);
         }
-        let told = event.length.map(|length| Place { offset: begins.offset + length, ..begins.clone() });
+        let told = event
+            .length
+            .map(|length| Place { offset: begins.offset.saturating_add(length), ..begins.clone() });
+        if told.as_ref().is_some_and(|end| end.offset <= begins.offset + u64::from(header.size)) {
+            return Err(self.damaged("a GTID announces a transaction that ends with it"));
+        }
         let measured = self.measured.clone().filter(|measured| measured.start == start);
         let end = match told {
             Some(end) => Some(self.scn(&end)?),

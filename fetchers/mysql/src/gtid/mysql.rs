@@ -16,6 +16,14 @@ pub(crate) struct MySqlSet(BTreeMap<(Uuid, Tag), Ranges>);
 const NUMBER_MAX: u64 = i64::MAX as u64;
 
 impl MySqlSet {
+    /// The number of a transaction, where it is one.
+    pub(crate) fn number(number: u64) -> Result<u64, Malformed> {
+        match (1..NUMBER_MAX).contains(&number) {
+            true => Ok(number),
+            false => Err(Malformed("a GTID has an impossible number")),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

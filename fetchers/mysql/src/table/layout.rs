@@ -290,6 +290,10 @@ fn labelled(flavour: Flavour, column: &MapColumn, policy: ValuePolicy) -> Form {
 fn bits(column: &MapColumn) -> Form {
     let [rest, bytes] = column.meta.to_le_bytes();
     let bits = u16::from(bytes) * 8 + u16::from(rest);
+    if rest > 7 || !(1..=64).contains(&bits) {
+        let sql = format!("bit({bits})");
+        return refused(DataType::Binary, &sql, "no server has bits of that number; leave the table out");
+    }
     good(DataType::Binary, format!("bit({bits})"), Kind::Bits { bytes: bytes + u8::from(rest > 0) })
 }
 

@@ -35,15 +35,31 @@ impl<'a> Document<'a> {
     /// From the packed form. What UPDATE IGNORE may leave of a document that is none is null.
     pub(crate) fn read(packed: &'a [u8]) -> Result<Document<'a>, ValueError> {
         match packed.split_first() {
-            Some((kind, bytes)) => Document::part(*kind, bytes, 0),
+            Some((kind, bytes)) => Document::part(*kind, bytes, 0, &mut packed.len()),
             None => Ok(Document::Scalar { kind: json::LITERAL, bytes: &[0] }),
         }
     }
 
-    fn part(kind: u8, bytes: &'a [u8], depth: u32) -> Result<Document<'a>, ValueError> {
+    /// `left`: bytes that no part has taken yet. Places of a damaged document may lead to the same ones again and again.
+    fn part(
+        kind: u8,
+        bytes: &'a [u8],
+        depth: u32,
+        left: &mut usize,
+    ) -> Result<Document<'a>, ValueError> {
         let width = match kind {
             json::SMALL_OBJECT | json::SMALL_ARRAY => 2,
             json::LARGE_OBJECT | json::LARGE_ARRAY => 4,
+            json::STRING => {
+                spend(left, json::text_length(&mut Bytes(bytes))?)?;
+                return Ok(Document::Scalar { kind, bytes });
+            }
+            json::OPAQUE => {
+                let mut b = Bytes(bytes);
+                b.u8()?;
+                spend(left, json::text_length(&mut b)?)?;
+                return Ok(Document::Scalar { kind, bytes });
+            }
             _ => return Ok(Document::Scalar { kind, bytes }),
         };
         if depth >= json::DEPTH_MAX {
@@ -56,15 +72,17 @@ impl<'a> Document<'a> {
         let whole = bytes.get(..size).ok_or(Malformed("a JSON container is longer than its column"))?;
         let mut keys = Bytes(b.take(if is_object { count.saturating_mul(width + 2) } else { 0 })?);
         let mut entries = Bytes(b.take(count.saturating_mul(width + 1))?);
-        let mut part = || Document::entry(whole, &mut entries, width, depth);
+        spend(left, count)?;
+        let mut part = |left: &mut usize| Document::entry(whole, &mut entries, width, depth, left);
         if !is_object {
-            return Ok(Document::Array((0..count).map(|_| part()).collect::<Result<_, _>>()?));
+            return Ok(Document::Array((0..count).map(|_| part(left)).collect::<Result<_, _>>()?));
         }
         let mut member = || {
             let (at, length) = (keys.uint(width)? as usize, usize::from(keys.u16()?));
             let key = whole.get(at..at.saturating_add(length));
             let key = key.ok_or(Malformed("a JSON key lies outside its object"))?;
-            Ok((Cow::Borrowed(key), part()?))
+            spend(left, length)?;
+            Ok((Cow::Borrowed(key), part(left)?))
         };
         Ok(Document::Object((0..count).map(|_| member()).collect::<Result<_, ValueError>>()?))
     }
@@ -75,23 +93,24 @@ impl<'a> Document<'a> {
         entries: &mut Bytes<'a>,
         width: usize,
         depth: u32,
+        left: &mut usize,
     ) -> Result<Document<'a>, ValueError> {
         let kind = entries.u8()?;
         let entry = entries.take(width)?;
         let is_inline = matches!(kind, json::LITERAL | json::INT16 | json::UINT16)
             || (width == 4 && matches!(kind, json::INT32 | json::UINT32));
         if is_inline {
-            return Document::part(kind, entry, depth + 1);
+            return Document::part(kind, entry, depth + 1, left);
         }
         let at = Bytes(entry).uint(width)? as usize;
         let bytes = whole.get(at..).ok_or(Malformed("a JSON value lies outside its container"))?;
-        Document::part(kind, bytes, depth + 1)
+        Document::part(kind, bytes, depth + 1, left)
     }
 
     /// Appends the text that the server shows.
     pub(crate) fn print(&self, out: &mut Vec<u8>) -> Result<(), ValueError> {
         match self {
-            Document::Scalar { kind, bytes } => json::value(*kind, bytes, 0, out)?,
+            Document::Scalar { kind, bytes } => json::scalar(*kind, bytes, out)?,
             Document::Array(cells) => {
                 out.push(b'[');
                 for (i, cell) in cells.iter().enumerate() {
@@ -180,6 +199,11 @@ impl<'a> Document<'a> {
         }
         Ok(())
     }
+}
+
+fn spend(left: &mut usize, bytes: usize) -> Result<(), Malformed> {
+    *left = left.checked_sub(bytes).ok_or(Malformed("a JSON value leads to the same bytes again and again"))?;
+    Ok(())
 }
 
 /// `$`, then `.name`, `."name"` or `[number]`, any number of times.
@@ -319,6 +343,18 @@ mod tests {
         ] {
             assert!(Document::read(DOCUMENT).unwrap().apply(&wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn containers_that_share_their_bytes_are_refused_before_they_fill_the_memory() {
+        // Each of 40 arrays is twice the next.
+        let mut document = vec![2];
+        for level in 0..40 {
+            document.extend_from_slice(&[2, 0, (10 * (40 - level) + 4) as u8, ((10 * (40 - level) + 4) >> 8) as u8]);
+            document.extend_from_slice(&[2, 10, 0, 2, 10, 0]);
+        }
+        document.extend_from_slice(&[0, 0, 4, 0]);
+        assert!(matches!(Document::read(&document), Err(ValueError::Malformed(what)) if what.contains("again and again")));
     }
 
     proptest! {

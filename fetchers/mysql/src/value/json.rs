@@ -11,6 +11,22 @@ use crate::wire::{Bytes, Malformed};
 
 /// Deeper than any that a server makes.
 pub(super) const DEPTH_MAX: u32 = 128;
+/// No value's text is so many times as long as its bytes.
+const GROWTH_MAX: usize = 16;
+
+/// How deep a value lies, and how long the text may become: the places of damaged containers may lead to the same
+/// bytes again and again.
+#[derive(Clone, Copy)]
+struct Bounds {
+    depth: u32,
+    out_max: usize,
+}
+
+impl Bounds {
+    fn deeper(self) -> Bounds {
+        Bounds { depth: self.depth + 1, ..self }
+    }
+}
 
 pub(super) const SMALL_OBJECT: u8 = 0x00;
 pub(super) const LARGE_OBJECT: u8 = 0x01;
@@ -24,8 +40,8 @@ pub(super) const UINT32: u8 = 0x08;
 const INT64: u8 = 0x09;
 const UINT64: u8 = 0x0a;
 const DOUBLE: u8 = 0x0b;
-const STRING: u8 = 0x0c;
-const OPAQUE: u8 = 0x0f;
+pub(super) const STRING: u8 = 0x0c;
+pub(super) const OPAQUE: u8 = 0x0f;
 
 /// Appends the text of a whole document.
 pub(crate) fn print(document: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
@@ -34,14 +50,19 @@ pub(crate) fn print(document: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError
         out.extend_from_slice(b"null");
         return Ok(());
     };
-    value(*kind, body, 0, out)
+    let out_max = out.len() + GROWTH_MAX * (document.len() + 4);
+    value(*kind, body, Bounds { depth: 0, out_max }, out)
 }
 
-/// Appends the text of a document or a part of one, without its kind in front.
-pub(super) fn value(kind: u8, bytes: &[u8], depth: u32, out: &mut Vec<u8>) -> Result<(), ValueError> {
+/// Appends the text of a value that has no parts, without its kind in front.
+pub(super) fn scalar(kind: u8, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+    value(kind, bytes, Bounds { depth: 0, out_max: usize::MAX }, out)
+}
+
+fn value(kind: u8, bytes: &[u8], bounds: Bounds, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let mut b = Bytes(bytes);
     match kind {
-        SMALL_OBJECT | LARGE_OBJECT | SMALL_ARRAY | LARGE_ARRAY => container(kind, bytes, depth, out)?,
+        SMALL_OBJECT | LARGE_OBJECT | SMALL_ARRAY | LARGE_ARRAY => container(kind, bytes, bounds, out)?,
         LITERAL => literal(b.u8()?, out)?,
         INT16 => signed(out, i64::from(i16::from_le_bytes(b.array()?))),
         UINT16 => unsigned(out, u64::from(b.u16()?)),
@@ -93,8 +114,8 @@ fn unsigned(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Places and small values of a container have two bytes, or four in a large one.
-fn container(kind: u8, bytes: &[u8], depth: u32, out: &mut Vec<u8>) -> Result<(), ValueError> {
-    if depth >= DEPTH_MAX {
+fn container(kind: u8, bytes: &[u8], bounds: Bounds, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    if bounds.depth >= DEPTH_MAX {
         return Err(ValueError::Malformed("a JSON value is too deep"));
     }
     let is_object = kind == SMALL_OBJECT || kind == LARGE_OBJECT;
@@ -117,7 +138,10 @@ fn container(kind: u8, bytes: &[u8], depth: u32, out: &mut Vec<u8>) -> Result<()
             quote(key.ok_or(Malformed("a JSON key lies outside its object"))?, out)?;
             out.extend_from_slice(b": ");
         }
-        element(whole, &mut values, width, depth, out)?;
+        element(whole, &mut values, width, bounds, out)?;
+        if out.len() > bounds.out_max {
+            return Err(ValueError::Malformed("a JSON value leads to the same bytes again and again"));
+        }
     }
     out.push(if is_object { b'}' } else { b']' });
     Ok(())
@@ -128,22 +152,22 @@ fn element(
     whole: &[u8],
     entries: &mut Bytes<'_>,
     width: usize,
-    depth: u32,
+    bounds: Bounds,
     out: &mut Vec<u8>,
 ) -> Result<(), ValueError> {
     let kind = entries.u8()?;
     let entry = entries.take(width)?;
     let inline = matches!(kind, LITERAL | INT16 | UINT16) || (width == 4 && matches!(kind, INT32 | UINT32));
     if inline {
-        return value(kind, entry, depth + 1, out);
+        return value(kind, entry, bounds.deeper(), out);
     }
     let at = Bytes(entry).uint(width)? as usize;
     let bytes = whole.get(at..).ok_or(Malformed("a JSON value lies outside its container"))?;
-    value(kind, bytes, depth + 1, out)
+    value(kind, bytes, bounds.deeper(), out)
 }
 
 /// Seven bits a byte, lowest first; the top bit says that more follow.
-fn text_length(b: &mut Bytes<'_>) -> Result<usize, Malformed> {
+pub(super) fn text_length(b: &mut Bytes<'_>) -> Result<usize, Malformed> {
     let mut length = 0u64;
     for shift in [0, 7, 14, 21, 28] {
         let byte = b.u8()?;
@@ -335,6 +359,23 @@ mod tests {
     fn a_container_within_itself_is_refused() {
         let document = [SMALL_ARRAY, 1, 0, 7, 0, SMALL_ARRAY, 0, 0];
         assert!(print(&document, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn containers_that_share_their_bytes_are_refused_before_they_fill_the_memory() {
+        // Twice the array that follows, and so on: 2^40 elements.
+        let mut document = vec![SMALL_ARRAY];
+        let levels = 40u16;
+        for level in 0..levels {
+            let size = 10 * (levels - level);
+            document.extend_from_slice(&[2, 0]);
+            document.extend_from_slice(&size.to_le_bytes());
+            document.extend_from_slice(&[SMALL_ARRAY, 10, 0, SMALL_ARRAY, 10, 0]);
+        }
+        document.extend_from_slice(&[0, 0, 4, 0]);
+        let mut out = Vec::new();
+        assert!(print(&document, &mut out).is_err());
+        assert!(out.len() < 100_000, "{}", out.len());
     }
 
     proptest! {
