@@ -13,6 +13,9 @@ mod assemble;
 mod ddl;
 mod event;
 mod fetcher;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gtid;
 mod limits;
 mod options;

@@ -9,6 +9,8 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use charset::Charset;
 pub(crate) use layout::Layout;
 pub(crate) use map::{TableMap, table_id};
 pub(crate) use rows::{RowError, RowsEvent, TableBuilder};
