@@ -1,5 +1,6 @@
 //! What this process has used, as the kernel tells it. Linux only; elsewhere the figures are zero.
 
+use std::path::Path;
 use std::time::Duration;
 
 /// Figures since the process began.
@@ -17,31 +18,65 @@ const TICKS: u64 = 100;
 impl Usage {
     /// The figures now.
     pub fn now() -> Usage {
-        let cpu = ticks();
-        Usage { cpu: cpu.unwrap_or_default(), peak_rss: peak_rss().unwrap_or_default() }
+        let cpu = ticks([11, 12]);
+        let peak_rss = peak_rss(Path::new("/proc/self/status"));
+        Usage { cpu: cpu.unwrap_or_default(), peak_rss: peak_rss.unwrap_or_default() }
+    }
+
+    /// Processor time of the child processes that have ended.
+    pub fn of_children() -> Duration {
+        ticks([13, 14]).unwrap_or_default()
+    }
+
+    /// Counts the peak from what is resident now. Where the kernel does not allow it, the peak stays the process's.
+    pub fn forget_peak() {
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
     }
 }
 
-/// User and system time from `/proc/self/stat`; the fields are counted behind the name's closing bracket.
-fn ticks() -> Option<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    Some(Duration::from_millis((number(11)? + number(12)?) * 1000 / TICKS))
+/// Processor time of the calling thread alone, user and system.
+pub fn thread_cpu() -> Duration {
+    let schedule = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let first = schedule.and_then(|text| text.split_whitespace().next()?.parse().ok());
+    Duration::from_nanos(first.unwrap_or_default())
 }
 
-fn peak_rss() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+/// The most memory that another process had resident at once, in bytes; `None` where it has ended.
+pub fn peak_rss_of(process: u32) -> Option<u64> {
+    peak_rss(&Path::new("/proc").join(process.to_string()).join("status"))
+}
+
+/// Two fields of `/proc/self/stat` together; they are counted behind the name's closing bracket.
+fn ticks(fields: [usize; 2]) -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let all: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |at: usize| all.get(at)?.parse::<u64>().ok();
+    Some(Duration::from_millis((number(fields[0])? + number(fields[1])?) * 1000 / TICKS))
+}
+
+fn peak_rss(status: &Path) -> Option<u64> {
+    let status = std::fs::read_to_string(status).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Usage;
+    use super::{Usage, peak_rss_of, thread_cpu};
 
     #[test]
     fn a_running_process_has_used_memory() {
         assert!(Usage::now().peak_rss > 1 << 20);
+    }
+
+    #[test]
+    fn a_thread_that_runs_has_used_time() {
+        assert!(!thread_cpu().is_zero());
+    }
+
+    #[test]
+    fn another_process_is_told_from_none() {
+        assert!(peak_rss_of(std::process::id()).is_some());
+        assert_eq!(peak_rss_of(u32::MAX), None);
     }
 }

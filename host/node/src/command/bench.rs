@@ -15,6 +15,9 @@ use crate::Failure;
 use crate::lag::Lag;
 use crate::usage::Usage;
 
+mod bare;
+mod floor;
+mod latency;
 mod pipeline;
 
 /// What is measured.
@@ -24,6 +27,8 @@ pub enum Command {
     Capture(Arguments),
     /// From the source through log, filter and consumer, checkpoints committed.
     Pipeline(Arguments),
+    /// Transactions at a fixed rate: from the commit to the reader, beside a bare client.
+    Latency(latency::Arguments),
 }
 
 /// What every benchmark takes.
@@ -41,6 +46,9 @@ pub struct Arguments {
     /// Drains; the median by rows a second is reported.
     #[arg(long, default_value_t = 3)]
     pub rounds: u32,
+    /// Let the server's own tool copy the same log, too: the floor.
+    #[arg(long)]
+    pub floor: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -71,6 +79,7 @@ pub struct Measured {
     bytes: u64,
     wall: Duration,
     cpu: Duration,
+    peak_rss: u64,
     lag: Option<Lag>,
 }
 
@@ -87,28 +96,45 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
     let (name, arguments) = match &command {
         Command::Capture(arguments) => ("capture", arguments.clone()),
         Command::Pipeline(arguments) => ("pipeline", arguments.clone()),
+        Command::Latency(arguments) => return latency::run(arguments).await,
     };
     let mut loaded = Loaded::new(&arguments).await?;
-    let mut rounds = Vec::new();
+    let (mut rounds, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..arguments.rounds.max(1) {
-        rounds.push(match &command {
-            Command::Capture(_) => capture(&loaded).await?,
-            Command::Pipeline(_) => pipeline::drain(&loaded).await?,
+        // What writing the backlog took is not the drain's.
+        Usage::forget_peak();
+        rounds.push(match name {
+            "capture" => capture(&loaded).await?,
+            _ => pipeline::drain(&loaded).await?,
         });
+        if arguments.floor {
+            floors.push(floor::copy(&loaded).await?);
+        }
     }
-    rounds.sort_by_key(|m| m.wall);
-    let median = &rounds[rounds.len() / 2];
-    print(name, median, arguments.json);
+    print(name, &median(rounds), arguments.floor.then(|| median(floors)).as_ref(), arguments.json);
     loaded.server.stop().await?;
     Ok(ExitCode::SUCCESS)
 }
 
-impl Loaded {
-    async fn new(arguments: &Arguments) -> Result<Loaded, Failure> {
-        let kind = match arguments.server {
+/// The round with the median wall time.
+fn median(mut rounds: Vec<Measured>) -> Measured {
+    rounds.sort_by_key(|m| m.wall);
+    let middle = rounds.len() / 2;
+    rounds.swap_remove(middle)
+}
+
+impl Family {
+    fn kind(self) -> Kind {
+        match self {
             Family::Mysql => Kind::MySql,
             Family::Mariadb => Kind::MariaDb,
-        };
+        }
+    }
+}
+
+impl Loaded {
+    async fn new(arguments: &Arguments) -> Result<Loaded, Failure> {
+        let kind = arguments.server.kind();
         eprintln!("writing a backlog of {} changes to a private {kind} server", arguments.changes);
         let server = Server::start(kind, Options::for_load()).await?;
         let backlog = Backlog { changes: arguments.changes, connections: 4, seed: 7 };
@@ -163,34 +189,60 @@ impl Loaded {
         if rows != self.changes {
             return Err(format!("{} changes were written, {rows} came out", self.changes).into());
         }
-        let cpu = Usage::now().cpu.saturating_sub(before.cpu);
-        Ok(Measured { rows, bytes: self.bytes, wall: started.elapsed(), cpu, lag })
+        let (wall, now) = (started.elapsed(), Usage::now());
+        let cpu = now.cpu.saturating_sub(before.cpu);
+        Ok(Measured { rows, bytes: self.bytes, wall, cpu, peak_rss: now.peak_rss, lag })
     }
 }
 
-fn print(name: &str, m: &Measured, json: bool) {
-    let (rows, wall) = (m.rows as f64, m.wall.as_secs_f64());
-    let (rows_per_s, mb_per_s) = (rows / wall, m.bytes as f64 / 1e6 / wall);
-    let cpu = m.cpu.as_secs_f64() / rows * 1e6;
-    let rss = Usage::now().peak_rss as f64 / f64::from(1 << 20);
-    let ms = |d: Duration| d.as_secs_f64() * 1000.0;
-    let lag = m.lag.as_ref().map(|l| (ms(l.quantile(0.5)), ms(l.quantile(0.99)), ms(l.max())));
+fn print(name: &str, m: &Measured, floor: Option<&Measured>, json: bool) {
     if json {
-        let mut object = serde_json::json!({
-            "rows": m.rows, "rows_per_s": rows_per_s, "mb_per_s": mb_per_s,
-            "cpu_s_per_million_rows": cpu, "peak_rss_mib": rss,
-        });
-        if let Some((p50, p99, max)) = lag {
-            object["p50_ms"] = p50.into();
-            object["p99_ms"] = p99.into();
-            object["max_ms"] = max.into();
+        let mut object = m.object();
+        if let Some(floor) = floor {
+            object["floor"] = floor.object();
         }
         println!("{object}");
         return;
     }
-    println!("{name}: {} rows, {rows_per_s:.0} rows/s, {mb_per_s:.0} MB/s of binlog", m.rows);
-    println!("  {cpu:.3} CPU-seconds per million rows, peak RSS {rss:.0} MiB");
-    if let Some((p50, p99, max)) = lag {
+    m.print(name);
+    if let Some((p50, p99, max)) = m.lag_ms() {
         println!("  read to delivered: p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms");
+    }
+    if let Some(floor) = floor {
+        floor.print("floor, mysqlbinlog --read-from-remote-server --raw");
+    }
+}
+
+impl Measured {
+    /// Rows a second, megabytes a second, CPU-seconds per million rows, peak RSS in MiB.
+    fn figures(&self) -> [f64; 4] {
+        let (rows, wall) = (self.rows as f64, self.wall.as_secs_f64());
+        let cpu = self.cpu.as_secs_f64() / rows * 1e6;
+        [rows / wall, self.bytes as f64 / 1e6 / wall, cpu, self.peak_rss as f64 / f64::from(1 << 20)]
+    }
+
+    fn lag_ms(&self) -> Option<(f64, f64, f64)> {
+        let ms = |d: Duration| d.as_secs_f64() * 1000.0;
+        self.lag.as_ref().map(|l| (ms(l.quantile(0.5)), ms(l.quantile(0.99)), ms(l.max())))
+    }
+
+    fn object(&self) -> serde_json::Value {
+        let [rows_per_s, mb_per_s, cpu, rss] = self.figures();
+        let mut object = serde_json::json!({
+            "rows": self.rows, "rows_per_s": rows_per_s, "mb_per_s": mb_per_s,
+            "cpu_s_per_million_rows": cpu, "peak_rss_mib": rss,
+        });
+        if let Some((p50, p99, max)) = self.lag_ms() {
+            object["p50_ms"] = p50.into();
+            object["p99_ms"] = p99.into();
+            object["max_ms"] = max.into();
+        }
+        object
+    }
+
+    fn print(&self, name: &str) {
+        let [rows_per_s, mb_per_s, cpu, rss] = self.figures();
+        println!("{name}: {} rows, {rows_per_s:.0} rows/s, {mb_per_s:.0} MB/s of binlog", self.rows);
+        println!("  {cpu:.3} CPU-seconds per million rows, peak RSS {rss:.0} MiB");
     }
 }
