@@ -96,3 +96,32 @@ async fn a_benchmark_prints_one_json_object_with_its_figures() {
     }
     assert_eq!(figures["rows"], 2000);
 }
+
+#[test]
+fn steady_load_is_measured_for_the_fetcher_beside_a_bare_client() {
+    for server in ["mysql", "mariadb"] {
+        let arguments = [
+            "bench",
+            "latency",
+            "--server",
+            server,
+            "--rate",
+            "200",
+            "--seconds",
+            "1",
+            "--rounds",
+            "1",
+            "--json",
+        ];
+        let output = Instance::tidemill(&arguments).wait();
+        assert!(output.status.success(), "{}", output.errors);
+        let figures: serde_json::Value = serde_json::from_str(&output.lines[0]).unwrap();
+        assert_eq!(figures["transactions"], 200);
+        for reader in ["bare", "fetcher"] {
+            for since in ["since_commit", "since_intended"] {
+                let of = |figure: &str| figures[reader][since][figure].as_f64().unwrap();
+                assert!(of("p50_ms") <= of("p99_ms") && of("p99_ms") <= of("max_ms"), "{figures}");
+            }
+        }
+    }
+}
