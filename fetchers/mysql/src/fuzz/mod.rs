@@ -15,16 +15,19 @@ use crate::event::{
     Packing, Query, Rotate, inflate, inflate_rows, kind, payload_parts,
 };
 use crate::gtid::{GtidSet, MariaDbSet, MySqlSet};
+use crate::settings::{BadText, ValuePolicy, ZeroDates};
 use crate::transport::Payload;
+use crate::value::compressed as column;
 use crate::wire::Bytes;
+use crate::xa::Xid;
 
-pub use values::{charset, decimal, json, rows, table_map, temporal};
+pub use values::{charset, decimal, json, json_difference, rows, table_map, temporal};
 
 /// A function over any bytes; it panics where something does not hold.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file and of its corpus.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("event", event),
     ("control", control),
     ("gtid_set", gtid_set),
@@ -34,6 +37,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("table_map", table_map),
     ("rows", rows),
     ("json", json),
+    ("json_difference", json_difference),
     ("decimal", decimal),
     ("temporal", temporal),
     ("charset", charset),
@@ -45,6 +49,13 @@ const UNPACKED_BYTES_MAX: u64 = 4 << 20;
 
 fn flavour(mode: u8) -> Flavour {
     if mode & 1 == 0 { Flavour::MySql } else { Flavour::MariaDb }
+}
+
+fn policy(mode: u8) -> ValuePolicy {
+    ValuePolicy {
+        zero_dates: if mode & 0x40 == 0 { ZeroDates::Error } else { ZeroDates::Null },
+        bad_text: if mode & 0x80 == 0 { BadText::Error } else { BadText::Replace },
+    }
 }
 
 fn header(kind: u8, body: &[u8]) -> Header {
@@ -100,6 +111,10 @@ fn body(header: &Header, body: &[u8]) {
         kind::PREVIOUS_GTIDS => mysql_set(MySqlSet::read(body).ok()),
         kind::GTID_LIST => mariadb_set(MariaDbSet::read(Bytes(body)).ok()),
         kind::TRANSACTION_PAYLOAD => payload(body),
+        kind::XA_PREPARE => {
+            let Ok((_, xid)) = Xid::read(body) else { return };
+            assert_eq!(Xid::parse(&format!("XA COMMIT {xid}")), Some(xid), "an id survives its text");
+        }
         _ => {}
     }
 }
@@ -174,10 +189,11 @@ pub fn payload(data: &[u8]) {
     }
 }
 
-/// A compressed event of MariaDB. The first byte: a query, rows, or rows with two images.
+/// What MariaDB compresses. The first byte: a query, rows, rows with two images, or a column's value.
 pub fn compressed(data: &[u8]) {
     let Some((mode, data)) = data.split_first() else { return };
-    let plain = match mode % 3 {
+    let plain = match mode % 4 {
+        3 => return drop(column::inflate(data)),
         0 => inflate(data),
         is_update => inflate_rows(data, is_update == 2),
     };
@@ -194,6 +210,7 @@ pub fn definition(data: &[u8]) {
     let (database, statement) = data.split_at(split);
     let text = String::from_utf8_lossy;
     ddl::meaning(&text(statement), &text(database), mode & 1 != 0);
+    Xid::parse(&text(statement));
 }
 
 /// A whole log: see [`stream`](mod@stream).

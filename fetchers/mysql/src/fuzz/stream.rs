@@ -11,7 +11,7 @@ use tidemill_fetchers_api::FetchError;
 
 use crate::assemble::{Assembler, Origin, Skip, Step};
 use crate::event::{Flavour, HEADER_BYTES, Header, RawEvent, Rotate, kind};
-use crate::fuzz::{flavour, unpacks_to_little};
+use crate::fuzz::{flavour, policy, unpacks_to_little};
 use crate::gtid::GtidSet;
 use crate::place::{BinlogName, Place};
 use crate::transport::Payload;
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
     fn new(settings: u8, events: &'a [Given<'a>], window_bytes: Option<usize>) -> Reader<'a> {
         let (origin, flavour) = origin(settings);
         let selector = Arc::new(|schema: &Arc<TableSchema>| Ok(schema.name().table != "declined"));
-        let mut assembler = Assembler::new(origin, selector, flavour);
+        let mut assembler = Assembler::new(origin, selector, policy(settings), flavour);
         if let Some(bytes) = window_bytes {
             assembler.set_window_bytes(bytes);
         }
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self) {
-        while let Some(window) = self.assembler.ready() {
+        while let Ok(Some(window)) = self.assembler.ready() {
             self.windows.push(window);
         }
     }

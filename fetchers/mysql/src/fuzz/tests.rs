@@ -192,7 +192,7 @@ macro_rules! targets {
     };
 }
 
-targets!(event control gtid_set payload compressed ddl table_map rows json decimal temporal charset stream);
+targets!(event control gtid_set payload compressed ddl table_map rows json json_difference decimal temporal charset stream);
 
 /// Names in a folder of `fuzz/`, without their extensions.
 fn names(folder: &Path) -> Vec<String> {

@@ -4,8 +4,9 @@ use arrow_array::Array;
 use arrow_buffer::i256;
 
 use crate::event::kind;
-use crate::fuzz::flavour;
+use crate::fuzz::{flavour, policy};
 use crate::table::{Charset, Layout, RowsEvent, TableBuilder, TableMap};
+use crate::value::document::Document;
 use crate::value::time::{Packed, print_packed};
 use crate::value::{decimal as number, json as document, time};
 use crate::wire::Bytes;
@@ -18,40 +19,47 @@ pub fn table_map(data: &[u8]) {
     let Some((mode, data)) = data.split_first() else { return };
     let Ok(map) = TableMap::read(flavour(*mode), data) else { return };
     assert!(map.key.iter().all(|k| (*k as usize) < map.columns.len()), "a key is of columns");
-    let layout = Layout::new(flavour(*mode), &map);
+    let layout = Layout::new(flavour(*mode), &map, policy(*mode));
     assert_eq!(layout.kinds.len(), map.columns.len());
-    assert_eq!(layout.schema.columns().len(), map.columns.len());
+    assert_eq!(layout.schema.columns().len() + layout.hidden.len(), map.columns.len());
 }
 
 /// A rows event against a table map. The first byte: the family and the event's type; two for the map's length; the map.
 pub fn rows(data: &[u8]) {
-    const KINDS: [u8; 6] = [
+    const KINDS: [u8; 8] = [
         kind::WRITE_ROWS,
         kind::UPDATE_ROWS,
         kind::DELETE_ROWS,
         kind::WRITE_ROWS_V1,
         kind::UPDATE_ROWS_V1,
         kind::DELETE_ROWS_V1,
+        kind::PARTIAL_UPDATE_ROWS,
+        kind::UPDATE_ROWS_COMPRESSED,
     ];
     let mut b = Bytes(data);
     let (Ok(mode), Ok(length)) = (b.u8(), b.u16()) else { return };
     let Ok(map) = b.take(usize::from(length)) else { return };
     let Ok(map) = TableMap::read(flavour(mode), map) else { return };
-    let layout = Layout::new(flavour(mode), &map);
+    let layout = Layout::new(flavour(mode), &map, policy(mode));
     if layout.refusal.is_some() || map.columns.len() > COLUMNS_MAX {
         return;
     }
     let kind = KINDS[usize::from(mode >> 1) % KINDS.len()];
     let Ok(event) = RowsEvent::read(kind, b.0) else { return };
     let mut builder = TableBuilder::new(&layout);
-    // The second time around what is there already must stay.
-    for round in 0..2 {
+    let mut ordinal = 0;
+    for txn in 0..2 {
         let before = builder.rows();
-        match builder.push(&event, round, round) {
-            Ok(_) => builder.settle(),
-            Err(_) => builder.discard(),
+        match builder.push(&event, ordinal, txn) {
+            Ok(changes) => {
+                ordinal += changes;
+                builder.settle();
+            }
+            Err(_) => {
+                builder.discard_from(ordinal);
+                assert_eq!(builder.rows(), before, "what was there stays");
+            }
         }
-        assert!(builder.rows() == before || round == 0 || builder.rows() == 2 * before);
     }
     if let Some(changes) = builder.take_all() {
         assert_eq!(changes.rows.num_rows(), changes.kind.len(), "a row has a kind");
@@ -61,17 +69,38 @@ pub fn rows(data: &[u8]) {
     }
 }
 
-/// A binary JSON document, printed.
+/// A binary JSON document, printed as it is and as a tree.
 pub fn json(data: &[u8]) {
+    let (mut straight, mut as_tree) = (Vec::new(), Vec::new());
+    let is_printed = document::print(data, &mut straight).is_ok();
+    if is_printed {
+        check_json(data.len(), &straight);
+    }
+    let tree = Document::read(data).and_then(|tree| tree.print(&mut as_tree));
+    if tree.is_ok() {
+        check_json(data.len(), &as_tree);
+        assert!(!is_printed || straight == as_tree, "both ways print the same");
+    }
+}
+
+/// Differences of a JSON document: two bytes for its length, the document, the differences.
+pub fn json_difference(data: &[u8]) {
+    let mut b = Bytes(data);
+    let Ok(length) = b.u16() else { return };
+    let Ok(base) = b.take(usize::from(length)) else { return };
+    let Ok(mut document) = Document::read(base) else { return };
+    let mut out = Vec::new();
+    if document.apply(b.0).and_then(|()| document.print(&mut out)).is_ok() {
+        check_json(data.len(), &out);
+    }
+}
+
+fn check_json(bytes: usize, text: &[u8]) {
     /// A control character of one byte takes six; every element takes its place beside its text.
     const GROWTH: usize = 16;
-    let mut out = Vec::new();
-    if document::print(data, &mut out).is_err() {
-        return;
-    }
-    assert!(out.len() <= data.len() * GROWTH + 64, "{} bytes print as {}", data.len(), out.len());
-    assert!(std::str::from_utf8(&out).is_ok(), "JSON is UTF-8");
-    assert_eq!(json_value(&out).map(<[u8]>::len), Some(0), "{}", String::from_utf8_lossy(&out));
+    assert!(text.len() <= bytes * GROWTH + 64, "{bytes} bytes print as {}", text.len());
+    assert!(std::str::from_utf8(text).is_ok(), "JSON is UTF-8");
+    assert_eq!(json_value(text).map(<[u8]>::len), Some(0), "{}", String::from_utf8_lossy(text));
 }
 
 /// What follows a JSON value; `None` where there is none. White space stands only where the server puts it.
@@ -168,17 +197,18 @@ pub fn temporal(data: &[u8]) {
     }
 }
 
-/// A text of some collation, whose number the first two bytes are.
+/// A text of some collation: family and policy, then two bytes for the collation's number.
 pub fn charset(data: &[u8]) {
     let mut b = Bytes(data);
-    let Ok(collation) = b.u16() else { return };
-    let Ok(charset) = Charset::of(u64::from(collation)) else { return };
-    if charset == Charset::Binary {
+    let (Ok(mode), Ok(collation)) = (b.u8(), b.u16()) else { return };
+    let charset = Charset::of(flavour(mode), u64::from(collation), policy(mode).bad_text);
+    let Ok(charset) = charset else { return };
+    if charset.is_binary() {
         return;
     }
     let mut out = Vec::new();
     if charset.decode(b.0, &mut out).is_ok() {
         assert!(std::str::from_utf8(&out).is_ok(), "what is decoded is UTF-8");
-        assert!(out.len() <= b.0.len() * 4, "a byte is at most a character");
+        assert!(out.len() <= b.0.len() * 8, "a byte is at most two characters");
     }
 }

@@ -41,12 +41,7 @@ impl<'a> Document<'a> {
     }
 
     /// `left`: bytes that no part has taken yet. Places of a damaged document may lead to the same ones again and again.
-    fn part(
-        kind: u8,
-        bytes: &'a [u8],
-        depth: u32,
-        left: &mut usize,
-    ) -> Result<Document<'a>, ValueError> {
+    fn part(kind: u8, bytes: &'a [u8], depth: u32, left: &mut usize) -> Result<Document<'a>, ValueError> {
         let width = match kind {
             json::SMALL_OBJECT | json::SMALL_ARRAY => 2,
             json::LARGE_OBJECT | json::LARGE_ARRAY => 4,
@@ -202,7 +197,8 @@ impl<'a> Document<'a> {
 }
 
 fn spend(left: &mut usize, bytes: usize) -> Result<(), Malformed> {
-    *left = left.checked_sub(bytes).ok_or(Malformed("a JSON value leads to the same bytes again and again"))?;
+    *left =
+        left.checked_sub(bytes).ok_or(Malformed("a JSON value leads to the same bytes again and again"))?;
     Ok(())
 }
 
@@ -350,11 +346,18 @@ mod tests {
         // Each of 40 arrays is twice the next.
         let mut document = vec![2];
         for level in 0..40 {
-            document.extend_from_slice(&[2, 0, (10 * (40 - level) + 4) as u8, ((10 * (40 - level) + 4) >> 8) as u8]);
+            document.extend_from_slice(&[
+                2,
+                0,
+                (10 * (40 - level) + 4) as u8,
+                ((10 * (40 - level) + 4) >> 8) as u8,
+            ]);
             document.extend_from_slice(&[2, 10, 0, 2, 10, 0]);
         }
         document.extend_from_slice(&[0, 0, 4, 0]);
-        assert!(matches!(Document::read(&document), Err(ValueError::Malformed(what)) if what.contains("again and again")));
+        assert!(
+            matches!(Document::read(&document), Err(ValueError::Malformed(what)) if what.contains("again and again"))
+        );
     }
 
     proptest! {
