@@ -20,7 +20,12 @@ impl Assembler {
         let open = self.open.as_ref().map(|open| (open.state, open.event.shape, open.skipped));
         match (step, open) {
             // MariaDB says it by the GTID itself, and once more to readers that it takes for old.
-            (XaStep::Start, Some((OpenState::Announced, ..) | (OpenState::XaRows, Shape::XaPrepare, _))) => {
+            (
+                XaStep::Start,
+                Some(
+                    (OpenState::Announced | OpenState::Packed, ..) | (OpenState::XaRows, Shape::XaPrepare, _),
+                ),
+            ) => {
                 self.set_state(OpenState::XaRows);
                 Ok(Step::Next)
             }

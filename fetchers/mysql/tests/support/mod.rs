@@ -12,9 +12,10 @@ use arrow_array::types::*;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use tidemill_event::{EventKind, TableSchema, Window};
-use tidemill_fetchers_api::conformance::{Seen, SeenChange};
+use tidemill_fetchers_api::conformance::{Seen, SeenChange, SeenTransaction};
 use tidemill_fetchers_api::{FetchError, Selector, Start};
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin};
+use tidemill_servers::Server;
 
 /// Every table.
 pub fn all() -> Selector {
@@ -237,6 +238,29 @@ fn apply(
         let twin = rows.insert(place, row);
         assert!(twin.is_none(), "{}: {twin:?} was there already", schema.name());
     }
+}
+
+/// What each row has in its first column, change by change: the row as it is now, or as it was where that is not there.
+pub fn first_column(transaction: &SeenTransaction) -> Vec<String> {
+    let rows = transaction.changes.iter().filter_map(|change| match change {
+        SeenChange::Row { before, after, .. } => {
+            let after = after.as_ref().filter(|(_, absent)| !absent.contains(&0));
+            after.or(before.as_ref()).map(|(row, _)| row)
+        }
+        SeenChange::Event { .. } => None,
+    });
+    rows.map(|row| text(row, 0, 0, "int")).collect()
+}
+
+/// A server's table as texts, sorted.
+pub async fn table_of(server: &Server, table: &str, columns: &[&str]) -> Vec<Vec<String>> {
+    let texts: Vec<String> = columns.iter().map(|c| format!("COALESCE(CAST({c} AS CHAR), 'NULL')")).collect();
+    let rows = server.rows(&format!("SELECT {} FROM {table}", texts.join(", "))).await.unwrap();
+    let text = |row: &mysql_async::Row, at: usize| row.get::<String, _>(at).unwrap();
+    let mut rows: Vec<Vec<String>> =
+        rows.iter().map(|row| (0..columns.len()).map(|at| text(row, at)).collect()).collect();
+    rows.sort();
+    rows
 }
 
 /// A table of an `expected.txt`.
