@@ -50,11 +50,12 @@ pub struct Options {
     server_id: u32,
     arguments: Vec<String>,
     directory: Option<PathBuf>,
+    password: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { server_id: 1, arguments: Vec::new(), directory: None }
+        Self { server_id: 1, arguments: Vec::new(), directory: None, password: None }
     }
 }
 
@@ -83,6 +84,16 @@ impl Options {
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
+    }
+
+    /// The password of every account, for servers that stand in for each other. Without it each has random ones.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    pub(crate) fn given_password(&self) -> Option<String> {
+        self.password.clone()
     }
 
     pub(crate) fn parent_directory(&self) -> PathBuf {

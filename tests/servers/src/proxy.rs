@@ -58,7 +58,7 @@ pub struct CutProxy {
 
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     plan: Mutex<Plan>,
     counts: watch::Sender<Vec<ConnectionCount>>,
     cut_all: watch::Sender<u64>,
@@ -76,7 +76,7 @@ impl CutProxy {
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let shared = Arc::new(Shared {
-            target,
+            target: Mutex::new(target),
             plan: Mutex::new(Plan { next: VecDeque::new(), then: Cut::Never }),
             counts: watch::Sender::new(Vec::new()),
             cut_all: watch::Sender::new(0),
@@ -99,6 +99,11 @@ impl CutProxy {
     /// What happens to connections for which there is no [`CutProxy::cut_next`] (any more).
     pub fn cut_every(&self, cut: Cut) {
         self.shared.plan().then = cut;
+    }
+
+    /// Forwards the connections to come to another server, as an address that moves with the primary does.
+    pub fn retarget(&self, target: SocketAddr) {
+        *self.shared.target() = target;
     }
 
     /// Ends every connection that is open now.
@@ -130,6 +135,10 @@ impl Drop for CutProxy {
 }
 
 impl Shared {
+    fn target(&self) -> MutexGuard<'_, SocketAddr> {
+        self.target.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -175,7 +184,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// One connection. An error on either side ends it, as it would without a proxy.
 async fn connect(client: TcpStream, number: usize, shared: Arc<Shared>) -> io::Result<()> {
     let mut cut_all = shared.cut_all.subscribe();
-    let server = TcpStream::connect(shared.target).await?;
+    let target = *shared.target();
+    let server = TcpStream::connect(target).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (mut from_client, mut to_client) = client.into_split();

@@ -84,16 +84,9 @@ impl Server {
         template::copy_to(&tools, &directory.path().join("data"))?;
         let scratch = directory.path().join("tmp");
         fs::create_dir(&scratch).map_err(ServerError::io("make", &scratch))?;
-        Ok(Self {
-            kind,
-            tools,
-            options,
-            process: None,
-            directory,
-            port: 0,
-            root_password: random_password()?,
-            user_password: random_password()?,
-        })
+        let password = || options.given_password().map_or_else(random_password, Ok);
+        let (root_password, user_password) = (password()?, password()?);
+        Ok(Self { kind, tools, options, process: None, directory, port: 0, root_password, user_password })
     }
 
     /// Creates the accounts before the port opens. The port is found by trying: whoever else takes it meanwhile wins.

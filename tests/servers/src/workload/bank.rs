@@ -38,6 +38,11 @@ impl Bank {
         Ok(Self { opts, accounts })
     }
 
+    /// The same accounts on another server, which has them by replication.
+    pub fn on(&self, opts: Opts) -> Self {
+        Self { opts, accounts: self.accounts }
+    }
+
     /// What all balances add up to, after every transaction from the first one with rows on.
     pub fn total(&self) -> i64 {
         (2 * self.accounts * BALANCE_AT_START) as i64
