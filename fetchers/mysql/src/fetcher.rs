@@ -16,8 +16,8 @@ use crate::random;
 use crate::settings::Settings;
 use crate::start::{self, Plan};
 use crate::transport::{
-    FilesTransport, Filled, Item, Payload, Resume, ServerTransport, Transport, TransportError,
-    connect_for_queries, read_facts,
+    Connection, FilesTransport, Filled, Item, Payload, Resume, ServerTransport, Transport, TransportError,
+    read_facts,
 };
 
 /// Reads the transactions of a MySQL or MariaDB server, or of its binlog files.
@@ -333,11 +333,10 @@ async fn open_server(
     start: &Start,
     server_id: u32,
 ) -> Result<(Plan, ServerTransport, Timeline, Option<Scn>), TransportError> {
-    let mut conn = connect_for_queries(options).await?;
-    let facts = read_facts(&mut conn).await?;
-    let plan = start::on_server(options, &facts, start).await?;
-    let (transport, timeline) = plan.resume.dump(options, &facts, server_id).await?;
-    let _ = conn.disconnect().await;
+    let mut connection = Connection::open(options).await?;
+    let mut facts = read_facts(&mut connection).await?;
+    let plan = start::on_server(&mut connection, options, &facts, start).await?;
+    let (transport, timeline) = plan.resume.dump(connection, options, &mut facts, server_id).await?;
     Ok((plan, transport, timeline, facts.end.scn()))
 }
 
@@ -346,11 +345,9 @@ async fn connect(
     resume: &Resume,
     server_id: u32,
 ) -> Result<(ServerTransport, Timeline), TransportError> {
-    let mut conn = connect_for_queries(options).await?;
-    let facts = read_facts(&mut conn).await?;
-    let connected = resume.dump(options, &facts, server_id).await?;
-    let _ = conn.disconnect().await;
-    Ok(connected)
+    let mut connection = Connection::open(options).await?;
+    let mut facts = read_facts(&mut connection).await?;
+    resume.dump(connection, options, &mut facts, server_id).await
 }
 
 fn too_slow() -> TransportError {

@@ -34,6 +34,6 @@ mod xa;
 
 pub use assemble::{Counters, Unbalanced};
 pub use fetcher::MySqlFetcher;
-pub use options::{FileOptions, FileSet, Origin, Password, ServerOptions};
+pub use options::{FileOptions, FileSet, Origin, Password, ServerOptions, Tls, TlsIdentity, TlsMode};
 pub use preflight::{Finding, Level, preflight};
 pub use settings::{BadText, Settings, ValuePolicy, ZeroDates};

@@ -1,6 +1,7 @@
 //! What a fetcher is opened with. Plain values: the node's config is parsed elsewhere.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,6 +35,54 @@ pub enum Origin {
     Files(FileOptions),
 }
 
+/// How much of a connection is encrypted, and what the server must prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Nothing is encrypted.
+    Off,
+    /// Encrypted where the server can; who the server is stays open.
+    Prefer,
+    /// Encrypted or not at all; who the server is stays open.
+    Require,
+    /// As above, and the server's certificate is one of an authority that is trusted.
+    VerifyCa,
+    /// As above, and the certificate is one for the host that was asked for.
+    VerifyIdentity,
+}
+
+impl TlsMode {
+    /// What holds where nothing is said: nothing leaves a loopback address, so only other hosts need encryption.
+    pub fn for_host(host: &str) -> TlsMode {
+        let is_loopback = host.parse::<IpAddr>().map_or(host == "localhost", |address| address.is_loopback());
+        if is_loopback { TlsMode::Off } else { TlsMode::Prefer }
+    }
+
+    /// Whether the server's certificate is looked at.
+    pub fn verifies(self) -> bool {
+        matches!(self, TlsMode::VerifyCa | TlsMode::VerifyIdentity)
+    }
+}
+
+/// Encryption of the connections to a server. The files are read at every connection, so that renewed ones count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// How much of it.
+    pub mode: TlsMode,
+    /// Certificates of the trusted authorities, in PEM form; the modes that verify need it.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, in PEM form, where the server asks for one.
+    pub identity: Option<TlsIdentity>,
+}
+
+/// Who we are to a server that asks for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// The certificate and those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
 /// A server, and how to be its replica.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -49,6 +98,14 @@ pub struct ServerOptions {
     pub server_id: Option<u32>,
     /// How often an idle server says that it is there. A connection silent for three of them is given up.
     pub heartbeat: Duration,
+    /// Encryption.
+    pub tls: Tls,
+    /// Whether the password may go to the server as it is, which token services such as IAM ask for. Only to a server
+    /// whose certificate was verified.
+    pub cleartext_password: bool,
+    /// Whether we acknowledge transactions, so that a server with semi-synchronous replication counts us. A server
+    /// then lets its clients wait for us.
+    pub semi_sync: bool,
 }
 
 impl ServerOptions {
@@ -62,13 +119,18 @@ impl ServerOptions {
         user: impl Into<String>,
         password: Password,
     ) -> ServerOptions {
+        let host = host.into();
+        let mode = TlsMode::for_host(&host);
         ServerOptions {
-            host: host.into(),
+            host,
             port,
             user: user.into(),
             password,
             server_id: None,
             heartbeat: ServerOptions::HEARTBEAT,
+            tls: Tls { mode, ca: None, identity: None },
+            cleartext_password: false,
+            semi_sync: false,
         }
     }
 }
@@ -123,6 +185,19 @@ impl FileOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_leaves_the_machine_is_encrypted_where_nothing_is_said() {
+        for (host, mode) in [
+            ("localhost", TlsMode::Off),
+            ("127.0.0.1", TlsMode::Off),
+            ("::1", TlsMode::Off),
+            ("db.example.com", TlsMode::Prefer),
+            ("10.0.0.7", TlsMode::Prefer),
+        ] {
+            assert_eq!(TlsMode::for_host(host), mode, "{host}");
+        }
+    }
 
     #[test]
     fn a_password_is_never_printed() {

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_name_is_a_base_and_a_number() {
+    fn l71_a_file_name_is_a_base_and_a_number() {
         let name = BinlogName::parse("db.host-bin.1000000").map(|n| (n.base().to_owned(), n.number));
         assert_eq!(name, Some(("db.host-bin".to_owned(), 1_000_000)));
         for wrong in ["binlog", ".000001", "binlog.index", "binlog.", "binlog.+1"] {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapped_position_is_the_next_offset_with_that_lower_half() {
+    fn l38_a_wrapped_position_is_the_next_offset_with_that_lower_half() {
         let wrap = 1u64 << 32;
         assert_eq!(Place::offset_of(500, 4), 500);
         assert_eq!(Place::offset_of(6509, 4_261_419_329), wrap + 6509);

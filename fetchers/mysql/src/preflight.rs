@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use tokio::time::timeout;
 
 use crate::event::Flavour;
 use crate::limits::CONNECT_TIME_MAX;
 use crate::options::ServerOptions;
 use crate::random;
-use crate::transport::{Resume, TransportError, connect_for_queries, read_facts};
+use crate::transport::{Connection, Resume, TransportError, read_facts};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,21 +44,20 @@ pub async fn preflight(options: &ServerOptions) -> Vec<Finding> {
 
 async fn examine(options: &ServerOptions) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut conn = match connect_for_queries(options).await {
-        Ok(conn) => conn,
+    let mut connection = match Connection::open(options).await {
+        Ok(connection) => connection,
         Err(error) => return vec![unreachable_server(error, options)],
     };
-    let variables = match variables(&mut conn).await {
+    let variables = match variables(&mut connection).await {
         Ok(variables) => variables,
-        Err(error) => return vec![unreachable_server(TransportError::lost(error.to_string()), options)],
+        Err(error) => return vec![unreachable_server(error, options)],
     };
     settings(&variables, &mut findings);
+    server_ids(&mut connection, options, &variables, &mut findings).await;
+    tables_without_key(&mut connection, &mut findings).await;
     if get(&variables, "log_bin") == "ON" {
-        dump(&mut conn, options, &mut findings).await;
+        dump(connection, options, &mut findings).await;
     }
-    server_ids(&mut conn, options, &variables, &mut findings).await;
-    tables_without_key(&mut conn, &mut findings).await;
-    let _ = conn.disconnect().await;
     findings.sort_by_key(|f| std::cmp::Reverse(f.level));
     findings
 }
@@ -80,9 +77,10 @@ fn unreachable_server(error: TransportError, options: &ServerOptions) -> Finding
     }
 }
 
-async fn variables(conn: &mut Conn) -> Result<HashMap<String, String>, mysql_async::Error> {
-    let rows: Vec<(String, String)> = conn.query("SHOW GLOBAL VARIABLES").await?;
-    Ok(rows.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect())
+async fn variables(connection: &mut Connection) -> Result<HashMap<String, String>, TransportError> {
+    let rows = connection.query("SHOW GLOBAL VARIABLES").await?;
+    let pairs = rows.iter().filter_map(|row| row.at(0).zip(row.at(1)));
+    Ok(pairs.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect())
 }
 
 fn get<'a>(variables: &'a HashMap<String, String>, name: &str) -> &'a str {
@@ -188,12 +186,12 @@ fn retention<'a>(get: &impl Fn(&str) -> &'a str, add: &mut impl FnMut(Level, Str
 }
 
 /// The proof: a dump is asked for and begins.
-async fn dump(conn: &mut Conn, options: &ServerOptions, findings: &mut Vec<Finding>) {
+async fn dump(mut connection: Connection, options: &ServerOptions, findings: &mut Vec<Finding>) {
     let attempt = async {
-        let facts = read_facts(conn).await?;
+        let mut facts = read_facts(&mut connection).await?;
         let timeline = tidemill_event::Timeline { number: 1, server: facts.identity.clone() };
         let resume = Resume { timeline, executed: None, place: Some(facts.end.clone()) };
-        let (mut transport, _) = resume.dump(options, &facts, random::server_id()).await?;
+        let (mut transport, _) = resume.dump(connection, options, &mut facts, random::server_id()).await?;
         while transport.take()?.is_none() {
             if transport.fill()? == crate::transport::Filled::Idle {
                 transport.wait().await?;
@@ -207,7 +205,7 @@ async fn dump(conn: &mut Conn, options: &ServerOptions, findings: &mut Vec<Findi
 }
 
 async fn server_ids(
-    conn: &mut Conn,
+    connection: &mut Connection,
     options: &ServerOptions,
     variables: &HashMap<String, String>,
     findings: &mut Vec<Finding>,
@@ -221,21 +219,21 @@ async fn server_ids(
         true => "SHOW SLAVE HOSTS",
         false => "SHOW REPLICAS",
     };
-    let replicas: Vec<mysql_async::Row> = conn.query(query).await.unwrap_or_default();
-    let is_taken = replicas.iter().any(|row| row.get_opt::<u32, _>(0).and_then(Result::ok) == Some(ours));
+    let replicas = connection.query(query).await.unwrap_or_default();
+    let is_taken = replicas.iter().any(|row| row.at(0) == Some(&ours.to_string()));
     if is_taken {
         findings.push(finding(Level::Error, format!("another replica has our server_id {ours}"), fix));
     }
 }
 
-async fn tables_without_key(conn: &mut Conn, findings: &mut Vec<Finding>) {
+async fn tables_without_key(connection: &mut Connection, findings: &mut Vec<Finding>) {
     let query = "SELECT CONCAT(t.table_schema, '.', t.table_name) FROM information_schema.tables t \
          WHERE t.table_type = 'BASE TABLE' \
          AND t.table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
          AND NOT EXISTS (SELECT 1 FROM information_schema.table_constraints c WHERE c.constraint_type = 'PRIMARY KEY' \
          AND c.table_schema = t.table_schema AND c.table_name = t.table_name) ORDER BY 1";
-    let tables: Vec<String> = conn.query(query).await.unwrap_or_default();
-    for table in tables {
+    let rows = connection.query(query).await.unwrap_or_default();
+    for table in rows.iter().filter_map(|row| row.at(0)) {
         findings.push(finding(
             Level::Warning,
             format!("table {table} has no primary key: its changes cannot be consolidated"),

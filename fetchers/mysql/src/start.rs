@@ -10,7 +10,9 @@ use crate::event::Flavour;
 use crate::gtid::{GtidSet, NotASet};
 use crate::options::{FileOptions, ServerOptions};
 use crate::place::{BinlogName, Place};
-use crate::transport::{Facts, Listing, Peek, Resume, TransportError, begun_of_file};
+use crate::transport::{
+    Connection, Facts, Listing, Peek, Resume, TransportError, begun_of_file, binary_logs,
+};
 
 /// The beginning that was settled on.
 #[derive(Debug)]
@@ -51,6 +53,7 @@ fn timeline_of(checkpoint: &Checkpoint, identity: &Arc<str>) -> Timeline {
 
 /// The beginning on a server.
 pub(crate) async fn on_server(
+    connection: &mut Connection,
     options: &ServerOptions,
     facts: &Facts,
     start: &Start,
@@ -62,22 +65,22 @@ pub(crate) async fn on_server(
         after: None,
         skip: Skip::default(),
     };
-    let first = || {
-        let file = facts.files.first().cloned().unwrap_or_else(|| facts.end.file.clone());
-        Place { file, offset: Place::FIRST_OFFSET }
-    };
     match start {
         Start::At(checkpoint) if !is_blank(checkpoint) => return at_checkpoint(facts, checkpoint, plan),
-        Start::Earliest | Start::At(_) => plan.resume.place = Some(first()),
+        Start::Earliest | Start::At(_) => {
+            let files = binary_logs(connection).await?;
+            plan.resume.place = Some(beginning(facts, &files));
+        }
         Start::Now if facts.has_gtids && !facts.executed.is_empty() => {
             plan.resume.executed = Some(facts.executed.clone());
         }
         Start::Now => plan.resume.place = Some(facts.end.clone()),
         Start::Time(time) => {
             plan.skip.before_us = Some(*time);
-            let mut begin = first();
+            let files = binary_logs(connection).await?;
+            let mut begin = beginning(facts, &files);
             // Files tell whole seconds: one that was begun within that second may begin too late.
-            for file in facts.files.iter().rev() {
+            for file in files.iter().rev() {
                 if begun_of_file(options, facts, file).await? < time.div_euclid(1_000_000) {
                     begin.file = file.clone();
                     break;
@@ -87,6 +90,12 @@ pub(crate) async fn on_server(
         }
     }
     Ok(plan)
+}
+
+/// Where the oldest file begins.
+fn beginning(facts: &Facts, files: &[BinlogName]) -> Place {
+    let file = files.first().unwrap_or(&facts.end.file).clone();
+    Place { file, offset: Place::FIRST_OFFSET }
 }
 
 fn at_checkpoint(facts: &Facts, checkpoint: &Checkpoint, mut plan: Plan) -> Result<Plan, TransportError> {

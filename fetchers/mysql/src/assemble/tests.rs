@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod stream;
+
 use std::sync::Arc;
 
 use tidemill_event::{EventKind, Part, Scn, TableSchema, Timeline, Window};
@@ -209,7 +211,7 @@ fn a_live_server_may_pass_over_transactions_between_two_and_files_may_not() {
 }
 
 #[test]
-fn positions_beyond_four_gib_are_counted_in_64_bits() {
+fn l38_positions_beyond_four_gib_are_counted_in_64_bits() {
     let mut log = Log::new();
     let wrap = 1u64 << 32;
     log.offset = wrap - 60;
@@ -221,7 +223,7 @@ fn positions_beyond_four_gib_are_counted_in_64_bits() {
 }
 
 #[test]
-fn an_unknown_event_stops_the_stream_unless_it_says_that_it_may_be_skipped() {
+fn l82_an_unknown_event_stops_the_stream_unless_it_says_that_it_may_be_skipped() {
     let mut log = Log::new();
     log.gtid(1).unwrap();
     log.query("BEGIN").unwrap();
@@ -448,7 +450,7 @@ fn what_a_crash_left_unfinished_never_happened() {
 }
 
 #[test]
-fn files_that_go_back_are_another_log() {
+fn l71_files_that_go_back_are_another_log() {
     let mut log = Log::new();
     log.file(3).unwrap();
     log.description(0).unwrap();

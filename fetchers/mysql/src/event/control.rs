@@ -54,15 +54,40 @@ impl<'a> Rotate<'a> {
     }
 }
 
-/// The server is there and has nothing new; the header says where it stands.
+/// The server is there and has nothing new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heartbeat<'a> {
+    /// Where the server stands.
     pub(crate) file: &'a str,
+    /// In the second form; in the first it stands in the header, modulo 2^32.
+    pub(crate) offset: Option<u64>,
 }
 
 impl<'a> Heartbeat<'a> {
+    /// The first form: the body is the name.
     pub(crate) fn read(body: &'a [u8]) -> Result<Heartbeat<'a>, Malformed> {
-        Ok(Heartbeat { file: text(body)? })
+        Ok(Heartbeat { file: text(body)?, offset: None })
+    }
+
+    /// The second form, of MySQL: numbered fields, of which later releases may have more.
+    pub(crate) fn read_v2(body: &'a [u8]) -> Result<Heartbeat<'a>, Malformed> {
+        const END: u64 = 0;
+        const FILE: u64 = 1;
+        const OFFSET: u64 = 2;
+        let mut b = Bytes(body);
+        let mut heartbeat = Heartbeat { file: "", offset: None };
+        loop {
+            let field = b.length()?;
+            if field == END {
+                return Ok(heartbeat);
+            }
+            let mut value = Bytes(b.counted()?);
+            match field {
+                FILE => heartbeat.file = text(value.0)?,
+                OFFSET => heartbeat.offset = Some(value.length()?),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -237,6 +262,21 @@ mod tests {
         let body = [1, 1, 3, 2, 1, 0, 0, b'a', b'b', b'c'];
         assert_eq!(payload_parts(&body), Ok((Packing::Zstd, &b"abc"[..])));
         assert!(payload_parts(&body[..9]).is_err());
+    }
+
+    #[test]
+    fn l73_a_heartbeat_of_the_second_form_tells_its_offset_in_64_bits_and_later_fields_are_passed_over() {
+        let offset = (5u64 << 32) + 7;
+        let mut body = vec![1, 13];
+        body.extend_from_slice(b"binlog.000042");
+        body.extend_from_slice(&[9, 2, 0, 0, 2, 9, 254]);
+        body.extend_from_slice(&offset.to_le_bytes());
+        body.push(0);
+        assert_eq!(Heartbeat::read_v2(&body), Ok(Heartbeat { file: "binlog.000042", offset: Some(offset) }));
+        for len in 0..body.len() {
+            assert!(Heartbeat::read_v2(&body[..len]).is_err(), "{len} bytes");
+        }
+        assert_eq!(Heartbeat::read(b"binlog.000042").unwrap().offset, None);
     }
 
     #[test]

@@ -230,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_is_taken_off_once_it_is_announced() {
+    fn l36_a_checksum_is_taken_off_once_it_is_announced() {
         let xid = event(kind::XID, 0, &[1, 2, 3, 4, 5, 6, 7, 8], true);
         assert_eq!(Checksums::default().open(&xid).unwrap().body.len(), 12);
         assert_eq!(announced().open(&xid).unwrap().body, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
     #[test]
-    fn every_flipped_bit_of_an_event_is_found() {
+    fn l36_every_flipped_bit_of_an_event_is_found() {
         let whole = event(kind::XID, 0, &[1, 2, 3, 4, 5, 6, 7, 8], true);
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_artificial_rotate_may_have_a_checksum_or_none() {
+    fn l36_l70_the_first_artificial_rotate_may_have_a_checksum_or_none() {
         for checksum in [false, true] {
             let rotate = event(kind::ROTATE, FLAG_ARTIFICIAL, b"\x04\0\0\0\0\0\0\0binlog.000001", checksum);
             assert_eq!(&Checksums::default().open(&rotate).unwrap().body[8..], b"binlog.000001");
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_description_that_is_in_use_keeps_its_checksum() {
+    fn l70_a_format_description_that_is_in_use_keeps_its_checksum() {
         let mut description = event(kind::FORMAT_DESCRIPTION, 0, &[0, 0, 1], true);
         description[17] |= FLAG_IN_USE as u8;
         assert!(Checksums::default().open(&description).is_ok());

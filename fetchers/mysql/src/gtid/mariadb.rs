@@ -1,4 +1,5 @@
-//! Sets of MariaDB GTIDs: per replication domain the last transaction, since a domain is one ordered stream.
+//! Sets of MariaDB GTIDs: per replication domain the last transaction, since a domain is one ordered stream. And what a
+//! server has in its log: the last transaction of every server in every domain.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,17 +23,23 @@ impl MariaDbSet {
         self.0.is_empty()
     }
 
-    /// The newest replaces whatever the domain had, also that of another server.
+    /// What comes next in the log replaces whatever the domain had, also that of another server. Its number may be the
+    /// lower one: outside of the strict mode nothing keeps servers from counting apart.
     pub(crate) fn add(&mut self, domain: u32, server: u32, sequence: u64) {
-        let new = Last { server, sequence };
-        let last = self.0.entry(domain).or_insert(new);
-        if sequence >= last.sequence {
-            *last = new;
-        }
+        self.0.insert(domain, Last { server, sequence });
     }
 
     pub(crate) fn contains(&self, domain: u32, sequence: u64) -> bool {
         self.0.get(&domain).is_some_and(|last| sequence <= last.sequence)
+    }
+
+    /// The transactions that are not in that server's log. Another server's with the same or a higher number do not
+    /// count: two histories that parted have those too.
+    pub(crate) fn missing_from_state(&self, state: &MariaDbState) -> MariaDbSet {
+        let missing = |(domain, last): &(&u32, &Last)| {
+            state.0.get(&(**domain, last.server)).is_none_or(|sequence| *sequence < last.sequence)
+        };
+        MariaDbSet(self.0.iter().filter(missing).map(|(domain, last)| (*domain, *last)).collect())
     }
 
     /// The domains in which `self` is further than `other`.
@@ -41,23 +48,15 @@ impl MariaDbSet {
         MariaDbSet(self.0.iter().filter(ahead).map(|(domain, last)| (*domain, *last)).collect())
     }
 
-    /// Whatever is newest where a server lists several transactions for a domain, as `gtid_binlog_state` does.
     pub(crate) fn parse(text: &str) -> Result<MariaDbSet, NotASet> {
-        let wrong = || NotASet(text.to_owned());
         let mut set = MariaDbSet::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let mut fields = part.split('-');
-            let mut number = || fields.next().and_then(|f| f.parse::<u64>().ok());
-            let (domain, server, sequence) =
-                number().zip(number()).zip(number()).map(|((d, s), n)| (d, s, n)).ok_or_else(wrong)?;
-            let narrow = u32::try_from(domain).ok().zip(u32::try_from(server).ok());
-            let (domain, server) = narrow.filter(|_| fields.next().is_none()).ok_or_else(wrong)?;
+        for (domain, server, sequence) in parse(text)? {
             set.add(domain, server, sequence);
         }
         Ok(set)
     }
 
-    /// The body of GTID_LIST.
+    /// The body of GTID_LIST: the last of a domain stands behind the other servers' of that domain.
     pub(crate) fn read(mut b: Bytes<'_>) -> Result<MariaDbSet, Malformed> {
         const COUNT_BITS: u32 = 28;
         let count = b.u32()? & ((1 << COUNT_BITS) - 1);
@@ -68,6 +67,29 @@ impl MariaDbSet {
         }
         Ok(set)
     }
+}
+
+/// What a server has in its log or had there before it was purged: `gtid_binlog_state`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MariaDbState(BTreeMap<(u32, u32), u64>);
+
+impl MariaDbState {
+    pub(crate) fn parse(text: &str) -> Result<MariaDbState, NotASet> {
+        let entries = parse(text)?.into_iter();
+        Ok(MariaDbState(entries.map(|(domain, server, sequence)| ((domain, server), sequence)).collect()))
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<(u32, u32, u64)>, NotASet> {
+    let entry = |part: &str| {
+        let mut fields = part.split('-');
+        let domain = fields.next()?.parse().ok()?;
+        let server = fields.next()?.parse().ok()?;
+        let sequence = fields.next()?.parse().ok()?;
+        fields.next().is_none().then_some((domain, server, sequence))
+    };
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| entry(part).ok_or_else(|| NotASet(text.to_owned()))).collect()
 }
 
 impl fmt::Display for MariaDbSet {
@@ -91,11 +113,21 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_has_one_last_transaction_whichever_server_wrote_it() {
+    fn l78_a_domain_has_one_last_transaction_whichever_server_wrote_it() {
         let mut list = set("0-1-5,2-7-9");
         list.add(0, 3, 6);
         assert_eq!(list.to_string(), "0-3-6,2-7-9");
-        assert_eq!(set("0-1-5,0-3-6, 0-2-4").to_string(), "0-3-6");
+        list.add(0, 1, 4);
+        assert_eq!(list.to_string(), "0-1-4,2-7-9", "servers that count apart");
+    }
+
+    #[test]
+    fn l78_a_history_that_parted_lacks_what_was_read_although_its_numbers_are_higher() {
+        let state = MariaDbState::parse("0-1-9,0-2-12,1-1-3").unwrap();
+        assert!(set("0-1-9,1-1-2").missing_from_state(&state).is_empty());
+        assert!(set("0-2-11").missing_from_state(&state).is_empty());
+        assert_eq!(set("0-1-10,1-1-3").missing_from_state(&state).to_string(), "0-1-10");
+        assert_eq!(set("0-3-1,2-1-1").missing_from_state(&state).to_string(), "0-3-1,2-1-1");
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod mysql;
 
 use std::fmt;
 
-pub(crate) use mariadb::MariaDbSet;
+pub(crate) use mariadb::{MariaDbSet, MariaDbState};
 pub(crate) use mysql::MySqlSet;
 
 use crate::event::Flavour;
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_survives_its_text_and_nothing_else_is_one() {
+    fn l74_a_uuid_survives_its_text_and_nothing_else_is_one() {
         let text = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
         assert_eq!(Uuid::parse(text).map(|u| u.to_string()).as_deref(), Some(text));
         assert_eq!(Uuid::parse(&text.to_uppercase()), Uuid::parse(text));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_a_lower_case_name() {
+    fn l74_a_tag_is_a_lower_case_name() {
         assert_eq!(Tag::new(b"Foo_1").map(|t| t.as_str().to_owned()).as_deref(), Some("foo_1"));
         for wrong in [&b"1a"[..], b"a-b", &[b'a'; 33]] {
             assert_eq!(Tag::new(wrong), None);

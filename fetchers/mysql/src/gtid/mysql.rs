@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_the_server_is_read_and_printed_in_one_line() {
+    fn l74_text_of_the_server_is_read_and_printed_in_one_line() {
         for (text, printed) in [
             (format!("{A}:1-5:7"), format!("{A}:1-5:7")),
             (format!("{},\n{A}:3-4:1-2", format_args!("{B}:1")), format!("{A}:1-4,{B}:1")),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_set_is_refused() {
+    fn l74_what_is_not_a_set_is_refused() {
         for wrong in
             ["x", "0-1-5", &format!("{A}:0"), &format!("{A}:5-4"), &format!("{A}:1-"), &format!("{A}:-tag:1")]
         {
@@ -256,7 +256,7 @@ mod tests {
         }
 
         #[test]
-        fn a_set_survives_its_text_and_its_bytes(a in models()) {
+        fn l74_a_set_survives_its_text_and_its_bytes(a in models()) {
             let x = of(&a);
             prop_assert_eq!(&set(&x.to_string()), &x);
             prop_assert_eq!(&MySqlSet::read(&x.encode()).unwrap(), &x);

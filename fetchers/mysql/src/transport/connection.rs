@@ -1,32 +1,31 @@
-//! Our own connection as a replica: sign in, set session variables, ask for the log. Everything else that is asked of a
-//! server goes through the client library; this one exists since the log is to be read packet by packet.
+//! Our own connection: packets, statements and their rows, registering as a replica, asking for the log. The same connection
+//! asks a server who it is and then reads its log: behind a balancer two connections may be to two servers.
 //! <https://dev.mysql.com/doc/dev/mysql-server/latest/PAGE_PROTOCOL.html>
 
 use std::io;
+use std::sync::Arc;
 
-use mysql_common::crypto;
-use mysql_common::scramble::{scramble_native, scramble_sha256};
-use tidemill_fetchers_api::FetchError;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::options::ServerOptions;
 use crate::transport::TransportError;
+use crate::transport::buffer::Buffer;
+use crate::transport::sign_in::sign_in;
+use crate::transport::stream::Stream;
+use crate::transport::tls::{self, Encryption};
 use crate::wire::{Bytes, Malformed};
 
 /// Bytes of a packet from which on it has a continuation.
 pub(crate) const PACKET_BYTES_MAX: usize = 0xff_ffff;
+/// What stands before a packet's payload: length and number.
+pub(crate) const PACKET_HEAD: usize = 4;
 
-const OK: u8 = 0x00;
-const AUTH_MORE: u8 = 0x01;
+pub(crate) const OK: u8 = 0x00;
 pub(crate) const EOF: u8 = 0xfe;
 pub(crate) const ERR: u8 = 0xff;
 
 const COM_QUERY: u8 = 0x03;
 const COM_REGISTER_SLAVE: u8 = 0x15;
-
-const NATIVE: &str = "mysql_native_password";
-const CACHING_SHA2: &str = "caching_sha2_password";
 
 /// An error packet: the server says no.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,165 +47,170 @@ impl ServerRefusal {
     }
 }
 
+/// A row of an answer, as texts.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    columns: Arc<[String]>,
+    values: Vec<Option<String>>,
+}
+
+impl Row {
+    /// The value in that column; none where it is NULL or there is no such column.
+    pub(crate) fn at(&self, column: usize) -> Option<&str> {
+        self.values.get(column)?.as_deref()
+    }
+
+    /// The value of the column of that name, in any case; none where it is NULL or there is no such column.
+    pub(crate) fn get(&self, column: &str) -> Option<&str> {
+        self.at(self.columns.iter().position(|name| name.eq_ignore_ascii_case(column))?)
+    }
+}
+
 /// See the module.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
+    buffer: Buffer,
     sequence: u8,
+    /// For what a failure says.
+    options: ServerOptions,
 }
 
-/// What the server says first.
-struct Greeting {
-    plugin: String,
-    nonce: Vec<u8>,
-}
-
-fn malformed(Malformed(what): Malformed) -> TransportError {
+pub(crate) fn malformed(Malformed(what): Malformed) -> TransportError {
     TransportError::Lost(io::Error::new(io::ErrorKind::InvalidData, what))
+}
+
+pub(crate) fn refused(payload: &[u8]) -> TransportError {
+    crate::transport::refusal::refusal(&ServerRefusal::read(&payload[1..]))
 }
 
 impl Connection {
     /// Connects and signs in.
     pub(crate) async fn open(options: &ServerOptions) -> Result<Connection, TransportError> {
         let address = (options.host.as_str(), options.port);
-        let stream = TcpStream::connect(address).await.map_err(TransportError::Lost)?;
-        stream.set_nodelay(true).map_err(TransportError::Lost)?;
-        let mut connection = Connection { stream, sequence: 0 };
-        let greeting = connection.greeting().await?;
-        connection.sign_in(options, greeting).await?;
+        let tcp = TcpStream::connect(address).await.map_err(TransportError::Lost)?;
+        tcp.set_nodelay(true).map_err(TransportError::Lost)?;
+        let stream = Stream::new(tcp);
+        let options = options.clone();
+        let mut connection = Connection { stream, buffer: Buffer::default(), sequence: 0, options };
+        let options = connection.options.clone();
+        sign_in(&mut connection, &options).await?;
         Ok(connection)
     }
 
-    /// The stream, when nothing but the log follows, and the number of its next packet.
-    pub(crate) fn into_stream(self) -> (TcpStream, u8) {
-        (self.stream, self.sequence)
+    /// The stream, what was read of it already, and the number of its next packet: nothing but the log follows.
+    pub(crate) fn into_parts(self) -> (Stream, Buffer, u8) {
+        (self.stream, self.buffer, self.sequence)
     }
 
-    async fn packet(&mut self) -> Result<Vec<u8>, TransportError> {
-        let mut head = [0; 4];
-        self.stream.read_exact(&mut head).await.map_err(TransportError::Lost)?;
-        let length = u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize;
-        if head[3] != self.sequence || length == PACKET_BYTES_MAX {
-            return Err(malformed(Malformed("a packet comes out of turn")));
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.stream.is_encrypted()
+    }
+
+    /// Encrypts everything that follows.
+    pub(crate) async fn encrypt(&mut self, encryption: Encryption) -> Result<(), TransportError> {
+        if !self.buffer.unread().is_empty() {
+            // Whoever stands between could otherwise have put in a statement before the encryption began.
+            return Err(malformed(Malformed("the server goes on before the encryption began")));
         }
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut payload = vec![0; length];
-        self.stream.read_exact(&mut payload).await.map_err(TransportError::Lost)?;
-        Ok(payload)
+        let encrypted = self.stream.encrypt(encryption.config, encryption.name).await;
+        encrypted.map_err(|error| self.failed(error))
     }
 
-    async fn send(&mut self, payload: &[u8]) -> Result<(), TransportError> {
+    fn failed(&self, error: io::Error) -> TransportError {
+        tls::failure(error, &self.options)
+    }
+
+    /// The next packet. What is larger than one packet is no answer to anything that is asked here.
+    pub(crate) async fn packet(&mut self) -> Result<Vec<u8>, TransportError> {
+        let mut needed = PACKET_HEAD;
+        loop {
+            let unread = self.buffer.unread();
+            if let Some((head, rest)) = unread.split_first_chunk::<PACKET_HEAD>() {
+                let length = u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize;
+                if head[3] != self.sequence || length == PACKET_BYTES_MAX {
+                    return Err(malformed(Malformed("a packet comes out of turn")));
+                }
+                if rest.len() >= length {
+                    self.sequence = self.sequence.wrapping_add(1);
+                    return Ok(self.buffer.take(PACKET_HEAD + length)[PACKET_HEAD..].to_vec());
+                }
+                needed = PACKET_HEAD + length;
+            }
+            match self.stream.try_read(self.buffer.room(needed)) {
+                Ok(0) => return Err(TransportError::lost("the server closed the connection")),
+                Ok(read) => self.buffer.filled(read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let readable = self.stream.readable().await;
+                    readable.map_err(|error| self.failed(error))?;
+                }
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+    }
+
+    pub(crate) async fn send(&mut self, payload: &[u8]) -> Result<(), TransportError> {
         let length = u32::try_from(payload.len()).ok().filter(|n| (*n as usize) < PACKET_BYTES_MAX);
         let length = length.ok_or_else(|| malformed(Malformed("a command is too long for one packet")))?;
-        let mut packet = length.to_le_bytes();
+        let mut packet = length.to_le_bytes().to_vec();
         packet[3] = self.sequence;
+        packet.extend_from_slice(payload);
         self.sequence = self.sequence.wrapping_add(1);
-        self.stream.write_all(&packet).await.map_err(TransportError::Lost)?;
-        self.stream.write_all(payload).await.map_err(TransportError::Lost)
+        self.stream.write_all(&packet).await.map_err(|error| self.failed(error))
     }
 
-    async fn greeting(&mut self) -> Result<Greeting, TransportError> {
-        const VERSION: u8 = 10;
-        let payload = self.packet().await?;
-        if payload.first() == Some(&ERR) {
-            return Err(refused(&payload));
-        }
-        let read = || -> Result<Greeting, Malformed> {
-            let mut b = Bytes(&payload);
-            if b.u8()? != VERSION {
-                return Err(Malformed("the server greets in another version of the protocol than 10"));
-            }
-            b.until_zero()?;
-            b.u32()?;
-            let mut nonce = b.take(8)?.to_vec();
-            b.take(1 + 2 + 1 + 2 + 2 + 1 + 10)?;
-            nonce.extend_from_slice(b.take(12)?);
-            b.take(1)?;
-            let plugin = b.until_zero().unwrap_or(b.0);
-            Ok(Greeting { plugin: String::from_utf8_lossy(plugin).into_owned(), nonce })
-        };
-        read().map_err(malformed)
-    }
-
-    async fn sign_in(&mut self, options: &ServerOptions, greeting: Greeting) -> Result<(), TransportError> {
-        const LONG_PASSWORD: u32 = 1;
-        const PROTOCOL_41: u32 = 1 << 9;
-        const TRANSACTIONS: u32 = 1 << 13;
-        const SECURE_CONNECTION: u32 = 1 << 15;
-        const PLUGIN_AUTH: u32 = 1 << 19;
-        const UTF8MB4: u8 = 45;
-        let mut nonce = greeting.nonce;
-        // A plugin that we do not know is the server's default; the account's own follows by a switch.
-        let mut plugin = if greeting.plugin == CACHING_SHA2 { CACHING_SHA2 } else { NATIVE }.to_owned();
-        let proof = proof(&plugin, &nonce, options)?;
-        let flags = LONG_PASSWORD | PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECTION | PLUGIN_AUTH;
-        let mut response = flags.to_le_bytes().to_vec();
-        response.extend_from_slice(&(1u32 << 30).to_le_bytes());
-        response.push(UTF8MB4);
-        response.extend_from_slice(&[0; 23]);
-        response.extend_from_slice(options.user.as_bytes());
-        response.push(0);
-        response.push(proof.len() as u8);
-        response.extend_from_slice(&proof);
-        response.extend_from_slice(plugin.as_bytes());
-        response.push(0);
-        self.send(&response).await?;
-        loop {
-            let payload = self.packet().await?;
-            match payload.split_first() {
-                Some((&OK, _)) => return Ok(()),
-                Some((&ERR, _)) => return Err(refused(&payload)),
-                Some((&EOF, switch)) => {
-                    (plugin, nonce) = read_switch(switch).map_err(malformed)?;
-                    let proof = crate::transport::connection::proof(&plugin, &nonce, options)?;
-                    self.send(&proof).await?;
-                }
-                Some((&AUTH_MORE, more)) => self.prove_more(&plugin, more, &nonce, options).await?,
-                _ => {
-                    return Err(malformed(Malformed(
-                        "the server answers the sign-in with an unknown packet",
-                    )));
-                }
-            }
-        }
-    }
-
-    /// caching_sha2_password: the server knows the password's hash already, or wants the password under its public key.
-    async fn prove_more(
-        &mut self,
-        plugin: &str,
-        more: &[u8],
-        nonce: &[u8],
-        options: &ServerOptions,
-    ) -> Result<(), TransportError> {
-        const KNOWN: u8 = 3;
-        const WANTED: u8 = 4;
-        const GIVE_KEY: [u8; 1] = [2];
-        match more {
-            [KNOWN] => Ok(()),
-            [WANTED] if plugin == CACHING_SHA2 => {
-                self.send(&GIVE_KEY).await?;
-                let answer = self.packet().await?;
-                let key = match answer.split_first() {
-                    Some((&AUTH_MORE, key)) if key.starts_with(b"-----BEGIN PUBLIC KEY-----") => key,
-                    _ => return Err(malformed(Malformed("the server gives no public key"))),
-                };
-                let mut secret = options.password.reveal().as_bytes().to_vec();
-                secret.push(0);
-                secret.iter_mut().enumerate().for_each(|(i, byte)| *byte ^= nonce[i % nonce.len()]);
-                let encrypted = crypto::encrypt(&secret, key);
-                self.send(&encrypted).await
-            }
-            _ => Err(malformed(Malformed("the server asks for more in an unknown way"))),
-        }
+    async fn command(&mut self, kind: u8, content: &[u8]) -> Result<(), TransportError> {
+        self.sequence = 0;
+        self.send(&[&[kind], content].concat()).await
     }
 
     /// Runs a statement that has no rows.
     pub(crate) async fn run(&mut self, statement: &str) -> Result<(), TransportError> {
-        self.sequence = 0;
-        let mut command = vec![COM_QUERY];
-        command.extend_from_slice(statement.as_bytes());
-        self.send(&command).await?;
+        self.command(COM_QUERY, statement.as_bytes()).await?;
         self.expect_ok().await
+    }
+
+    /// The rows of a query. `Err` of the inner result: the server refuses the statement, and the connection goes on.
+    pub(crate) async fn try_query(
+        &mut self,
+        statement: &str,
+    ) -> Result<Result<Vec<Row>, ServerRefusal>, TransportError> {
+        self.command(COM_QUERY, statement.as_bytes()).await?;
+        let first = self.packet().await?;
+        match first.first() {
+            Some(&ERR) => return Ok(Err(ServerRefusal::read(&first[1..]))),
+            Some(&OK) => return Ok(Ok(Vec::new())),
+            _ => {}
+        }
+        let count = Bytes(&first).length().map_err(malformed)?;
+        let mut columns = Vec::new();
+        for _ in 0..count {
+            columns.push(column_name(&self.packet().await?).map_err(malformed)?);
+        }
+        let columns: Arc<[String]> = columns.into();
+        let mut rows = Vec::new();
+        // Definitions end as rows do.
+        let mut ends = 0;
+        while ends < 2 {
+            let packet = self.packet().await?;
+            match packet.first() {
+                Some(&EOF) if packet.len() < 9 => ends += 1,
+                Some(&ERR) => return Ok(Err(ServerRefusal::read(&packet[1..]))),
+                _ if ends == 0 => {
+                    return Err(malformed(Malformed("an answer has more columns than it says")));
+                }
+                _ => {
+                    let values = values(&packet, columns.len()).map_err(malformed)?;
+                    rows.push(Row { columns: Arc::clone(&columns), values });
+                }
+            }
+        }
+        Ok(Ok(rows))
+    }
+
+    /// The rows of a query.
+    pub(crate) async fn query(&mut self, statement: &str) -> Result<Vec<Row>, TransportError> {
+        let rows = self.try_query(statement).await?;
+        rows.map_err(|refused| crate::transport::refusal::refusal(&refused))
     }
 
     async fn expect_ok(&mut self) -> Result<(), TransportError> {
@@ -218,16 +222,15 @@ impl Connection {
         }
     }
 
-    /// Has the server list us among its replicas.
+    /// Has the server list us among its replicas, under this name.
     pub(crate) async fn register(&mut self, server_id: u32) -> Result<(), TransportError> {
-        self.sequence = 0;
-        let mut command = vec![COM_REGISTER_SLAVE];
-        command.extend_from_slice(&server_id.to_le_bytes());
-        command.push(8);
-        command.extend_from_slice(b"tidemill");
+        const NAME: &[u8] = b"tidemill";
+        let mut command = server_id.to_le_bytes().to_vec();
+        command.push(NAME.len() as u8);
+        command.extend_from_slice(NAME);
         // No account, password, port, rank or source to show.
         command.extend_from_slice(&[0; 2 + 2 + 4 + 4]);
-        self.send(&command).await?;
+        self.command(COM_REGISTER_SLAVE, &command).await?;
         self.expect_ok().await
     }
 
@@ -238,34 +241,30 @@ impl Connection {
     }
 }
 
-fn read_switch(switch: &[u8]) -> Result<(String, Vec<u8>), Malformed> {
-    let mut b = Bytes(switch);
-    let plugin = String::from_utf8_lossy(b.until_zero()?).into_owned();
-    let nonce = b.0.strip_suffix(&[0]).unwrap_or(b.0);
-    if nonce.is_empty() {
-        return Err(Malformed("the server switches to a plugin without a nonce"));
+/// The name in a column's definition: catalogue, schema, table and the table's own name come before it.
+fn column_name(definition: &[u8]) -> Result<String, Malformed> {
+    const BEFORE: usize = 4;
+    let mut b = Bytes(definition);
+    for _ in 0..BEFORE {
+        b.counted()?;
     }
-    Ok((plugin, nonce.to_vec()))
+    Ok(String::from_utf8_lossy(b.counted()?).into_owned())
 }
 
-/// What shows that we know the password.
-fn proof(plugin: &str, nonce: &[u8], options: &ServerOptions) -> Result<Vec<u8>, TransportError> {
-    let password = options.password.reveal().as_bytes();
-    let proof = match plugin {
-        NATIVE => scramble_native(nonce, password).map(|p| p.to_vec()),
-        CACHING_SHA2 => scramble_sha256(nonce, password).map(|p| p.to_vec()),
-        other => {
-            return Err(TransportError::Failed(FetchError::Setup {
-                what: format!("the account `{}` signs in by {other}, which is not known here", options.user),
-                mend: format!("create it with {CACHING_SHA2} (MariaDB: {NATIVE})"),
-            }));
-        }
-    };
-    Ok(proof.unwrap_or_default())
-}
-
-fn refused(payload: &[u8]) -> TransportError {
-    crate::transport::server::refusal(&ServerRefusal::read(&payload[1..]))
+fn values(row: &[u8], columns: usize) -> Result<Vec<Option<String>>, Malformed> {
+    const NULL: u8 = 0xfb;
+    let mut b = Bytes(row);
+    let mut values = Vec::with_capacity(columns);
+    for _ in 0..columns {
+        values.push(match b.0.split_first() {
+            Some((&NULL, rest)) => {
+                b.0 = rest;
+                None
+            }
+            _ => Some(String::from_utf8_lossy(b.counted()?).into_owned()),
+        });
+    }
+    Ok(values)
 }
 
 #[cfg(test)]

@@ -5,8 +5,13 @@ mod buffer;
 mod connection;
 mod files;
 mod payload;
+mod refusal;
+mod semi_sync;
 mod server;
 mod session;
+mod sign_in;
+mod stream;
+mod tls;
 
 use std::io;
 
@@ -15,11 +20,11 @@ use tidemill_fetchers_api::FetchError;
 use crate::event::RawEvent;
 use crate::place::BinlogName;
 
-pub(crate) use connection::ServerRefusal;
+pub(crate) use connection::{Connection, ServerRefusal};
 pub(crate) use files::{FilesTransport, Listing, Peek};
 pub(crate) use payload::Payload;
 pub(crate) use server::ServerTransport;
-pub(crate) use session::{Facts, Resume, begun_of_file, connect_for_queries, read_facts};
+pub(crate) use session::{Facts, Resume, begun_of_file, binary_logs, read_facts};
 
 /// What a transport gives.
 pub(crate) enum Item<'a> {

@@ -3,23 +3,22 @@
 use std::io;
 use std::time::Duration;
 
-use tidemill_event::Position;
 use tidemill_fetchers_api::FetchError;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::event::{Checksums, RawEvent};
 use crate::limits::{BUFFER_BYTES_KEPT, EVENT_BYTES_MAX, HEARTBEATS_MISSED};
 use crate::transport::buffer::Buffer;
-use crate::transport::connection::{Connection, EOF, ERR, PACKET_BYTES_MAX, ServerRefusal};
+use crate::transport::connection::{Connection, EOF, ERR, PACKET_BYTES_MAX, PACKET_HEAD, ServerRefusal};
+use crate::transport::refusal::refusal;
+use crate::transport::semi_sync::{Acknowledger, split_mark};
+use crate::transport::stream::Stream;
 use crate::transport::{Filled, TransportError};
 use crate::wire::Malformed;
 
-const PACKET_HEAD: usize = 4;
-
 /// See the module.
 pub(crate) struct ServerTransport {
-    stream: TcpStream,
+    stream: Stream,
     sequence: u8,
     buffer: Buffer,
     /// Bytes that the next packet needs.
@@ -29,6 +28,7 @@ pub(crate) struct ServerTransport {
     joining: bool,
     checksums: Checksums,
     silence_max: Duration,
+    acknowledger: Acknowledger,
 }
 
 /// Where the bytes of an event are.
@@ -40,20 +40,21 @@ enum Whole {
 impl ServerTransport {
     /// A connection on which the dump command was sent.
     pub(crate) fn new(connection: Connection, heartbeat: Duration) -> ServerTransport {
-        let (stream, sequence) = connection.into_stream();
-        ServerTransport::on(stream, sequence, heartbeat)
+        let (stream, buffer, sequence) = connection.into_parts();
+        ServerTransport::on(stream, buffer, sequence, heartbeat)
     }
 
-    fn on(stream: TcpStream, sequence: u8, heartbeat: Duration) -> ServerTransport {
+    fn on(stream: Stream, buffer: Buffer, sequence: u8, heartbeat: Duration) -> ServerTransport {
         ServerTransport {
             stream,
             sequence,
-            buffer: Buffer::default(),
+            buffer,
             needed: PACKET_HEAD,
             joined: Vec::new(),
             joining: false,
             checksums: Checksums::default(),
             silence_max: heartbeat * HEARTBEATS_MISSED,
+            acknowledger: Acknowledger::default(),
         }
     }
 
@@ -68,7 +69,14 @@ impl ServerTransport {
             Some(Whole::Joined) => &self.joined,
         };
         match payload.split_first() {
-            Some((0, event)) => self.checksums.open(event).map(Some).map_err(damaged),
+            Some((0, marked)) => {
+                let (wanted, event) = split_mark(marked);
+                let event = self.checksums.open(event).map_err(damaged)?;
+                if let Some(wanted) = wanted {
+                    self.acknowledger.note(&event, wanted);
+                }
+                Ok(Some(event))
+            }
             Some((&ERR, error)) => Err(refusal(&ServerRefusal::read(error))),
             Some((&EOF, _)) => {
                 Err(TransportError::lost("the server ended the log, as it does when it shuts down"))
@@ -86,14 +94,14 @@ impl ServerTransport {
                 return Ok(None);
             };
             let length = u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize;
-            if head[3] != self.sequence {
+            if head[3] != self.sequence && !self.acknowledger.restarts_at(head[3]) {
                 return Err(damaged(Malformed("a packet of the log comes out of turn")));
             }
             if rest.len() < length {
                 self.needed = PACKET_HEAD + length;
                 return Ok(None);
             }
-            self.sequence = self.sequence.wrapping_add(1);
+            self.sequence = head[3].wrapping_add(1);
             if !self.joining && length < PACKET_BYTES_MAX {
                 return Ok(Some(Whole::Buffered(length)));
             }
@@ -122,7 +130,11 @@ impl ServerTransport {
         }
     }
 
+    /// Waits for more. Whoever waits has used up and stored what came before: it is acknowledged where that is wanted.
     pub(crate) async fn wait(&mut self) -> Result<(), TransportError> {
+        if let Some(packet) = self.acknowledger.packet() {
+            self.stream.send_soon(&packet).map_err(TransportError::Lost)?;
+        }
         match timeout(self.silence_max, self.stream.readable()).await {
             Ok(ready) => ready.map_err(TransportError::Lost),
             Err(_) => Err(TransportError::lost("the server was silent for three heartbeats")),
@@ -134,68 +146,13 @@ fn damaged(Malformed(what): Malformed) -> TransportError {
     TransportError::Failed(FetchError::Damaged { place: "the connection".to_owned(), what: what.to_owned() })
 }
 
-/// What an error of the server means for us.
-pub(crate) fn refusal(refusal: &ServerRefusal) -> TransportError {
-    /// Too many connections, shutdown, killed, out of resources: it passes.
-    const PASSING: [u16; 9] = [1040, 1053, 1077, 1152, 1158, 1159, 1160, 1317, 1927];
-    const ACCESS: [u16; 5] = [1044, 1045, 1142, 1227, 1698];
-    const SOURCE_FATAL: u16 = 1236;
-    const REPLACED: u16 = 4052;
-    let ServerRefusal { code, message } = refusal;
-    let said = format!("the server says: {message} ({code})");
-    let setup =
-        |mend: &str| TransportError::Failed(FetchError::Setup { what: said.clone(), mend: mend.to_owned() });
-    match *code {
-        code if PASSING.contains(&code) => TransportError::lost(said),
-        code if ACCESS.contains(&code) => setup(
-            "check user and password, and GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* to the account (MariaDB: \
-             REPLICATION SLAVE, BINLOG MONITOR)",
-        ),
-        REPLACED => setup(SAME_ID),
-        SOURCE_FATAL => source_fatal(message, said.clone(), setup),
-        _ => setup("see the server's documentation of that error"),
-    }
-}
-
-const SAME_ID: &str = "another replica has our server id: set `server_id` to a number that no other replica of this server has, or leave it out";
-
-/// One code for many things: the text tells.
-fn source_fatal(message: &str, said: String, setup: impl Fn(&str) -> TransportError) -> TransportError {
-    const GONE: [&str; 7] = [
-        "Could not find first log",
-        "purged",
-        "not in the master's binlog",
-        "impossible position",
-        "position > file size",
-        "Could not open log file",
-        "requested to start from GTID",
-    ];
-    let lower = message.to_lowercase();
-    let has = |text: &str| lower.contains(&text.to_lowercase());
-    match () {
-        () if has("same server_uuid/server_id") || has("same server_id") => setup(SAME_ID),
-        () if has("max_allowed_packet") => {
-            setup("an event is larger than the server may send: SET GLOBAL max_allowed_packet = 1073741824")
-        }
-        () if GONE.iter().any(|text| has(text)) || has("more GTIDs") => {
-            TransportError::Failed(FetchError::Lineage {
-                at: Position::default(),
-                what: said,
-                mend: "clone the tables again and start after the clone; and keep binlogs for longer than a reader may be away"
-                    .to_owned(),
-            })
-        }
-        () => setup("see the server's documentation of that error"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::event::HEADER_BYTES;
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     /// An event of that size, without checksum; its body tells its size.
     fn event(size: usize) -> Vec<u8> {
@@ -223,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_of_one_and_several_packets_come_out_whole() {
+    async fn l37_events_of_one_and_several_packets_come_out_whole() {
         let sizes = [
             19,
             70_000,
@@ -244,7 +201,8 @@ mod tests {
             stream
         });
         let stream = TcpStream::connect(address).await.unwrap();
-        let mut transport = ServerTransport::on(stream, 1, Duration::from_secs(60));
+        let mut transport =
+            ServerTransport::on(Stream::new(stream), Buffer::default(), 1, Duration::from_secs(60));
         for size in sizes {
             loop {
                 if let Some(event) = transport.take().unwrap() {
@@ -262,28 +220,5 @@ mod tests {
             transport.wait().await.unwrap();
         }
         assert!(matches!(transport.fill(), Err(TransportError::Lost(_))));
-    }
-
-    fn of(code: u16, message: &str) -> TransportError {
-        refusal(&ServerRefusal { code, message: message.to_owned() })
-    }
-
-    #[test]
-    fn errors_of_the_server_are_told_apart_by_what_mends_them() {
-        let purged = "Cannot replicate because the source purged required binary logs.";
-        for text in [purged, "Could not find first log file name in binary log index file"] {
-            assert!(matches!(of(1236, text), TransportError::Failed(FetchError::Lineage { .. })), "{text}");
-        }
-        for (code, text) in [(1045, "Access denied"), (1236, "log event entry exceeded max_allowed_packet")] {
-            assert!(matches!(of(code, text), TransportError::Failed(FetchError::Setup { .. })), "{text}");
-        }
-        assert!(matches!(of(1053, "Server shutdown in progress"), TransportError::Lost(_)));
-    }
-
-    #[test]
-    fn an_error_packet_tells_code_and_text() {
-        let packet = b"\x15\x04#28000Access denied";
-        let expected = ServerRefusal { code: 1045, message: "Access denied".to_owned() };
-        assert_eq!(ServerRefusal::read(packet), expected);
     }
 }
