@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex};
 use tidemill_event::{Checkpoint, Position};
 use tidemill_fetchers_api::{FetchError, Judge, Selector, Start as FetchStart};
 use tidemill_fetchers_mysql as mysql;
-use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions};
+use tidemill_fetchers_mysql::{
+    FileOptions, MySqlFetcher, Origin, Password, ServerOptions, Tls, TlsIdentity, TlsMode,
+};
 use tidemill_log::{From, Fsync, Log, LogConfig};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig, StateReader};
 use tidemill_sink::EmbeddedStore;
@@ -23,7 +25,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::Failure;
-use crate::config::{BadText, Config, SourceConfig, SourceKind, Start, SubscriptionConfig, ZeroDates};
+use crate::config::{self, BadText, Config, SourceConfig, SourceKind, Start, SubscriptionConfig, ZeroDates};
 use crate::guests::{Guests, OpenError};
 use crate::source::{SharedPolicy, Source, SourceError};
 use crate::status::{Fetched, Figures, Meter};
@@ -251,7 +253,23 @@ pub fn server_options(source: &SourceConfig) -> Result<ServerOptions, FetchError
     if let Some(heartbeat) = source.heartbeat {
         options.heartbeat = heartbeat.0;
     }
+    options.tls = tls(source, options.tls.mode);
+    options.cleartext_password = source.cleartext_password.unwrap_or(false);
+    options.semi_sync = source.semi_sync.unwrap_or(false);
     Ok(options)
+}
+
+fn tls(source: &SourceConfig, unless_given: TlsMode) -> Tls {
+    let mode = source.tls.map_or(unless_given, |tls| match tls {
+        config::Tls::Off => TlsMode::Off,
+        config::Tls::Prefer => TlsMode::Prefer,
+        config::Tls::Require => TlsMode::Require,
+        config::Tls::VerifyCa => TlsMode::VerifyCa,
+        config::Tls::VerifyIdentity => TlsMode::VerifyIdentity,
+    });
+    let identity = source.tls_certificate.clone().zip(source.tls_key.clone());
+    let identity = identity.map(|(certificate, key)| TlsIdentity { certificate, key });
+    Tls { mode, ca: source.tls_ca.clone(), identity }
 }
 
 /// The one base name of the binlog files in a directory.

@@ -66,6 +66,28 @@ pub enum BadText {
     Replace,
 }
 
+/// How much of a server's connections is encrypted, and what the server must prove.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    /// Nothing is encrypted.
+    Off,
+    /// Encrypted where the server can.
+    Prefer,
+    /// Encrypted or not at all.
+    Require,
+    /// As above, and the server's certificate is one of `tls_ca`.
+    VerifyCa,
+    /// As above, and the certificate is one for `host`.
+    VerifyIdentity,
+}
+
+impl Tls {
+    fn verifies(self) -> bool {
+        matches!(self, Tls::VerifyCa | Tls::VerifyIdentity)
+    }
+}
+
 /// One source.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,8 +104,20 @@ pub struct SourceConfig {
     pub password: Option<SecretRef>,
     /// Server: our id among its replicas; random unless given.
     pub server_id: Option<u32>,
-    /// Server: how often it tells that it is alive when nothing commits; 5 seconds unless given.
+    /// Server: how often it tells that it is alive when nothing commits; 10 seconds unless given.
     pub heartbeat: Option<Time>,
+    /// Server: encryption; `prefer` unless given, `off` for a loopback address.
+    pub tls: Option<Tls>,
+    /// Server: certificates of the authorities that may sign the server's, a PEM file.
+    pub tls_ca: Option<PathBuf>,
+    /// Server: our own certificate, a PEM file, for accounts that need one; `tls_key` belongs to it.
+    pub tls_certificate: Option<PathBuf>,
+    /// Server: the key of our own certificate.
+    pub tls_key: Option<PathBuf>,
+    /// Server: whether the password may be sent as it is, as tokens of IAM are; only to a server that proved itself.
+    pub cleartext_password: Option<bool>,
+    /// Server: whether what is stored is acknowledged to a server with semi-synchronous replication.
+    pub semi_sync: Option<bool>,
     /// Files: their directory.
     pub directory: Option<PathBuf>,
     /// Files: their base name, `binlog` for `binlog.000001`; found in the directory unless given.
@@ -200,7 +234,10 @@ impl Config {
         self.data = base.join(&self.data);
         self.secret.values_mut().for_each(|secret| secret.based_on(base));
         for source in self.source.values_mut().map(Spanned::get_mut) {
-            source.directory = source.directory.take().map(|d| base.join(d));
+            let own = [&mut source.tls_ca, &mut source.tls_certificate, &mut source.tls_key];
+            for path in own.into_iter().chain([&mut source.directory]).flatten() {
+                *path = base.join(&path);
+            }
             source.password.iter_mut().for_each(|password| password.based_on(base));
         }
         self
@@ -233,6 +270,29 @@ impl Config {
 }
 
 impl SourceConfig {
+    fn validate_tls(&self) -> Result<(), String> {
+        let verifies = self.tls.is_some_and(Tls::verifies);
+        match () {
+            () if verifies && self.tls_ca.is_none() => {
+                Err("`tls` verifies the server's certificate and needs `tls_ca`, a PEM file".into())
+            }
+            () if !verifies && self.tls_ca.is_some() => {
+                Err("`tls_ca` counts with `tls = \"verify-ca\"` or \"verify-identity\" only".into())
+            }
+            () if self.tls_certificate.is_some() != self.tls_key.is_some() => {
+                Err("`tls_certificate` and `tls_key` belong together".into())
+            }
+            () if self.tls == Some(Tls::Off) && self.tls_certificate.is_some() => {
+                Err("`tls_certificate` needs an encrypted connection; set `tls`".into())
+            }
+            () if self.cleartext_password == Some(true) && !verifies => {
+                Err("`cleartext_password` needs `tls = \"verify-identity\"` (or \"verify-ca\") and `tls_ca`"
+                    .into())
+            }
+            () => Ok(()),
+        }
+    }
+
     fn validate(&self) -> Result<(), String> {
         let files = self.kind == SourceKind::BinlogFiles;
         let given = [
@@ -242,6 +302,12 @@ impl SourceConfig {
             ("password", self.password.is_some(), false),
             ("server_id", self.server_id.is_some(), false),
             ("heartbeat", self.heartbeat.is_some(), false),
+            ("tls", self.tls.is_some(), false),
+            ("tls_ca", self.tls_ca.is_some(), false),
+            ("tls_certificate", self.tls_certificate.is_some(), false),
+            ("tls_key", self.tls_key.is_some(), false),
+            ("cleartext_password", self.cleartext_password.is_some(), false),
+            ("semi_sync", self.semi_sync.is_some(), false),
             ("directory", self.directory.is_some(), true),
             ("base", self.base.is_some(), true),
             ("follow", self.follow, true),
@@ -259,6 +325,7 @@ impl SourceConfig {
         if let Some((key, _)) = needed.iter().find(|(_, given)| !given) {
             return Err(format!("`{key}` is missing"));
         }
+        self.validate_tls()?;
         match self.start {
             Start::Position(..) => {
                 Err("a source starts at earliest, now or a time; a position belongs to a \

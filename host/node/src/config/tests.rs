@@ -108,6 +108,30 @@ fn a_key_of_the_other_kind_is_refused() {
 }
 
 #[test]
+fn encryption_is_read_and_its_settings_belong_together() {
+    let given = "tls = \"verify-identity\"\ntls_ca = \"certs/ca.pem\"\nuser =";
+    let config = parse(&WHOLE.replace("user =", given)).unwrap().based_on(Path::new("/etc/tidemill"));
+    let shop = config.source["shop"].get_ref();
+    assert_eq!(shop.tls, Some(Tls::VerifyIdentity));
+    assert_eq!(shop.tls_ca.as_deref(), Some(Path::new("/etc/tidemill/certs/ca.pem")));
+
+    let shop = "tidemill.toml:6: source `shop`:";
+    for (given, words) in [
+        ("tls = \"verify-ca\"", "`tls` verifies the server's certificate and needs `tls_ca`, a PEM file"),
+        ("tls_ca = \"ca.pem\"", "`tls_ca` counts with `tls = \"verify-ca\"` or \"verify-identity\" only"),
+        ("tls_key = \"own.key\"", "`tls_certificate` and `tls_key` belong together"),
+        (
+            "cleartext_password = true",
+            "`cleartext_password` needs `tls = \"verify-identity\"` (or \"verify-ca\") and `tls_ca`",
+        ),
+    ] {
+        refused("user =", &format!("{given}\nuser ="), &format!("{shop} {words}"));
+    }
+    let words = "tidemill.toml:10: unknown value `verify`; the values here are: off, prefer, require, verify-ca, verify-identity";
+    refused("user = \"tidemill\"", "user = \"tidemill\"\ntls = \"verify\"", words);
+}
+
+#[test]
 fn a_missing_key_is_named() {
     refused("host = \"127.0.0.1\"\n", "", "tidemill.toml:6: source `shop`: `host` is missing");
     refused("module = \"builtin:print\"\n", "", "tidemill.toml:25: `module` is missing");
