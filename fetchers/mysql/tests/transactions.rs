@@ -142,7 +142,7 @@ async fn l34_cascades_of_foreign_keys_are_seen_where_the_server_logs_them() {
             all_words(&seen).into_iter().skip(5).map(|words| words.into_iter().collect()).collect();
         let sets = match kind {
             Kind::MySql => [&["-d.p 1", "-d.c 10"][..], &["d.p 2>3", "d.c 20>20"]],
-            Kind::MariaDb => [&["-d.p 1"][..], &["d.p 2>3"]],
+            Kind::MariaDb | Kind::MariaDb118 => [&["-d.p 1"][..], &["d.p 2>3"]],
         };
         assert_eq!(last, sets.map(|set| set.iter().map(|word| (*word).to_owned()).collect()), "{kind}");
         if kind == Kind::MySql {
@@ -260,7 +260,7 @@ fn mixing(kind: Kind) -> Options {
     let options = Options::default();
     match kind {
         Kind::MySql => options.argument("--gtid-mode=OFF").argument("--enforce-gtid-consistency=OFF"),
-        Kind::MariaDb => options,
+        Kind::MariaDb | Kind::MariaDb118 => options,
     }
 }
 
@@ -382,7 +382,7 @@ async fn l56_transactions_that_commit_together_come_in_commit_order() {
             Kind::MySql => Options::default()
                 .argument("--binlog-group-commit-sync-delay=2000")
                 .argument("--binlog-group-commit-sync-no-delay-count=8"),
-            Kind::MariaDb => Options::default()
+            Kind::MariaDb | Kind::MariaDb118 => Options::default()
                 .argument("--binlog-commit-wait-count=8")
                 .argument("--binlog-commit-wait-usec=20000"),
         };
