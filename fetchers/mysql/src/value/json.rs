@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use crate::value::time::{Packed, print_packed};
-use crate::value::{ValueError, decimal};
+use crate::value::{ValueError, decimal, short};
 use crate::wire::{Bytes, Malformed};
 
 /// Deeper than any that a server makes.
@@ -50,19 +50,22 @@ pub(crate) fn print(document: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError
         out.extend_from_slice(b"null");
         return Ok(());
     };
+    // About what a document becomes; more is made room for as it comes.
+    out.reserve(2 * document.len());
     let out_max = out.len() + GROWTH_MAX * (document.len() + 4);
-    value(*kind, body, Bounds { depth: 0, out_max }, out)
+    Ok(any(*kind, body, Bounds { depth: 0, out_max }, out)?)
 }
 
 /// Appends the text of a value that has no parts, without its kind in front.
 pub(super) fn scalar(kind: u8, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
-    value(kind, bytes, Bounds { depth: 0, out_max: usize::MAX }, out)
+    Ok(any(kind, bytes, Bounds { depth: 0, out_max: usize::MAX }, out)?)
 }
 
-fn value(kind: u8, bytes: &[u8], bounds: Bounds, out: &mut Vec<u8>) -> Result<(), ValueError> {
+fn any(kind: u8, bytes: &[u8], bounds: Bounds, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut b = Bytes(bytes);
     match kind {
-        SMALL_OBJECT | LARGE_OBJECT | SMALL_ARRAY | LARGE_ARRAY => container(kind, bytes, bounds, out)?,
+        SMALL_OBJECT | SMALL_ARRAY => container::<2>(kind == SMALL_OBJECT, bytes, bounds, out)?,
+        LARGE_OBJECT | LARGE_ARRAY => container::<4>(kind == LARGE_OBJECT, bytes, bounds, out)?,
         LITERAL => literal(b.u8()?, out)?,
         INT16 => signed(out, i64::from(i16::from_le_bytes(b.array()?))),
         UINT16 => unsigned(out, u64::from(b.u16()?)),
@@ -71,23 +74,21 @@ fn value(kind: u8, bytes: &[u8], bounds: Bounds, out: &mut Vec<u8>) -> Result<()
         INT64 => signed(out, i64::from_le_bytes(b.array()?)),
         UINT64 => unsigned(out, b.u64()?),
         DOUBLE => double(f64::from_le_bytes(b.array()?), out)?,
-        STRING => {
-            let length = text_length(&mut b)?;
-            quote(b.take(length)?, out)?;
-        }
+        STRING => string(b, out)?,
         OPAQUE => opaque(b, out)?,
-        _ => return Err(ValueError::Malformed("a JSON value has an unknown type")),
+        _ => return Err(Malformed("a JSON value has an unknown type")),
     }
     Ok(())
 }
 
 fn literal(code: u8, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    out.extend_from_slice(match code {
+    let text: &[u8] = match code {
         0 => b"null",
         1 => b"true",
         2 => b"false",
         _ => return Err(Malformed("a JSON literal is unknown")),
-    });
+    };
+    short::append(out, text);
     Ok(())
 }
 
@@ -102,6 +103,9 @@ fn signed(out: &mut Vec<u8>, value: i64) {
 fn unsigned(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
+    if value < 10 {
+        return out.push(b'0' + value as u8);
+    }
     loop {
         at -= 1;
         digits[at] = b'0' + (value % 10) as u8;
@@ -110,37 +114,40 @@ fn unsigned(out: &mut Vec<u8>, mut value: u64) {
             break;
         }
     }
-    out.extend_from_slice(&digits[at..]);
+    short::append(out, &digits[at..]);
 }
 
 /// Places and small values of a container have two bytes, or four in a large one.
-fn container(kind: u8, bytes: &[u8], bounds: Bounds, out: &mut Vec<u8>) -> Result<(), ValueError> {
+fn container<const WIDTH: usize>(
+    is_object: bool,
+    bytes: &[u8],
+    bounds: Bounds,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
     if bounds.depth >= DEPTH_MAX {
-        return Err(ValueError::Malformed("a JSON value is too deep"));
+        return Err(Malformed("a JSON value is too deep"));
     }
-    let is_object = kind == SMALL_OBJECT || kind == LARGE_OBJECT;
-    let width = if kind == SMALL_OBJECT || kind == SMALL_ARRAY { 2 } else { 4 };
     let mut b = Bytes(bytes);
-    let count = b.uint(width)? as usize;
-    let size = b.uint(width)? as usize;
+    let count = number::<WIDTH>(b.array()?);
+    let size = number::<WIDTH>(b.array()?);
     let whole = bytes.get(..size).ok_or(Malformed("a JSON container is longer than its column"))?;
-    let keys_bytes = if is_object { count.saturating_mul(width + 2) } else { 0 };
+    let keys_bytes = if is_object { count.saturating_mul(WIDTH + 2) } else { 0 };
     let mut keys = Bytes(b.take(keys_bytes)?);
-    let mut values = Bytes(b.take(count.saturating_mul(width + 1))?);
+    let mut values = Bytes(b.take(count.saturating_mul(WIDTH + 1))?);
     out.push(if is_object { b'{' } else { b'[' });
     for i in 0..count {
         if i > 0 {
-            out.extend_from_slice(b", ");
+            short::append(out, b", ");
         }
         if is_object {
-            let (at, length) = (keys.uint(width)? as usize, usize::from(keys.u16()?));
+            let (at, length) = (number::<WIDTH>(keys.array()?), usize::from(keys.u16()?));
             let key = whole.get(at..at.saturating_add(length));
             quote(key.ok_or(Malformed("a JSON key lies outside its object"))?, out)?;
-            out.extend_from_slice(b": ");
+            short::append(out, b": ");
         }
-        element(whole, &mut values, width, bounds, out)?;
+        element::<WIDTH>(whole, &mut values, bounds, out)?;
         if out.len() > bounds.out_max {
-            return Err(ValueError::Malformed("a JSON value leads to the same bytes again and again"));
+            return Err(Malformed("a JSON value leads to the same bytes again and again"));
         }
     }
     out.push(if is_object { b'}' } else { b']' });
@@ -148,22 +155,36 @@ fn container(kind: u8, bytes: &[u8], bounds: Bounds, out: &mut Vec<u8>) -> Resul
 }
 
 /// An element that fits where its place would stand, stands there itself.
-fn element(
+#[inline]
+fn element<const WIDTH: usize>(
     whole: &[u8],
     entries: &mut Bytes<'_>,
-    width: usize,
     bounds: Bounds,
     out: &mut Vec<u8>,
-) -> Result<(), ValueError> {
+) -> Result<(), Malformed> {
     let kind = entries.u8()?;
-    let entry = entries.take(width)?;
-    let inline = matches!(kind, LITERAL | INT16 | UINT16) || (width == 4 && matches!(kind, INT32 | UINT32));
+    let entry = entries.array::<WIDTH>()?;
+    let inline = matches!(kind, LITERAL | INT16 | UINT16) || (WIDTH == 4 && matches!(kind, INT32 | UINT32));
     if inline {
-        return value(kind, entry, bounds.deeper(), out);
+        return any(kind, &entry, bounds.deeper(), out);
     }
-    let at = Bytes(entry).uint(width)? as usize;
-    let bytes = whole.get(at..).ok_or(Malformed("a JSON value lies outside its container"))?;
-    value(kind, bytes, bounds.deeper(), out)
+    let bytes =
+        whole.get(number::<WIDTH>(entry)..).ok_or(Malformed("a JSON value lies outside its container"))?;
+    if kind == STRING {
+        return string(Bytes(bytes), out);
+    }
+    any(kind, bytes, bounds.deeper(), out)
+}
+
+#[inline]
+fn number<const WIDTH: usize>(bytes: [u8; WIDTH]) -> usize {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
+}
+
+#[inline]
+fn string(mut b: Bytes<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let length = text_length(&mut b)?;
+    quote(b.take(length)?, out)
 }
 
 /// Seven bits a byte, lowest first; the top bit says that more follow.
@@ -180,23 +201,17 @@ pub(super) fn text_length(b: &mut Bytes<'_>) -> Result<usize, Malformed> {
 }
 
 pub(super) fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let is_special = |c: u8| c < 0x20 || c == b'"' || c == b'\\';
-    // One pass without an early end: most texts are short and hold nothing of note.
-    let (mut all, mut has_special) = (0, false);
-    for byte in text {
-        all |= *byte;
-        has_special |= is_special(*byte);
-    }
-    if all >= 0x80 && std::str::from_utf8(text).is_err() {
-        return Err(Malformed("a JSON text is not UTF-8"));
-    }
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    if !has_special {
-        out.extend_from_slice(text);
+    if short::is_plain(text) {
+        out.push(b'"');
+        short::append(out, text);
         out.push(b'"');
         return Ok(());
     }
+    if std::str::from_utf8(text).is_err() {
+        return Err(Malformed("a JSON text is not UTF-8"));
+    }
+    let is_special = |c: u8| c < 0x20 || c == b'"' || c == b'\\';
+    out.push(b'"');
     let mut plain = 0;
     for (at, byte) in text.iter().copied().enumerate().filter(|(_, c)| is_special(*c)) {
         out.extend_from_slice(&text[plain..at]);
@@ -218,10 +233,10 @@ pub(super) fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
 }
 
 /// The shortest digits that give the same number back, with an exponent outside 1e-15 … 1e15, and `.0` behind an integer.
-fn double(value: f64, out: &mut Vec<u8>) -> Result<(), ValueError> {
+fn double(value: f64, out: &mut Vec<u8>) -> Result<(), Malformed> {
     const POINT_MAX: i32 = 15;
     if !value.is_finite() {
-        return Err(ValueError::Malformed("a JSON number is not finite"));
+        return Err(Malformed("a JSON number is not finite"));
     }
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').expect("`{:e}` prints an exponent");
@@ -249,7 +264,7 @@ fn double(value: f64, out: &mut Vec<u8>) -> Result<(), ValueError> {
 }
 
 /// A value of a type of SQL.
-fn opaque(mut b: Bytes<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+fn opaque(mut b: Bytes<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
     const TIMESTAMP: u8 = 7;
     const DATE: u8 = 10;
     const TIME: u8 = 11;
@@ -261,11 +276,11 @@ fn opaque(mut b: Bytes<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let temporal = match kind {
         DECIMAL => {
             let shape = decimal::Shape::new(b.u8()?, b.u8()?);
-            return decimal::print(
-                &mut b,
-                shape.ok_or(Malformed("a JSON decimal has an impossible precision"))?,
-                out,
-            );
+            let shape = shape.ok_or(Malformed("a JSON decimal has an impossible precision"))?;
+            return decimal::print(&mut b, shape, out).map_err(|error| match error {
+                ValueError::Malformed(what) => Malformed(what),
+                _ => Malformed("a JSON decimal has an impossible value"),
+            });
         }
         DATE => Packed::Date,
         TIME => Packed::Time,

@@ -4,6 +4,7 @@ pub(crate) mod compressed;
 pub(crate) mod decimal;
 pub(crate) mod document;
 pub(crate) mod json;
+mod short;
 pub(crate) mod time;
 
 use crate::wire::Malformed;
