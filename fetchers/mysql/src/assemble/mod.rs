@@ -386,7 +386,9 @@ impl Assembler {
                     "the server says that its log lost events here; clone the tables again and start after this place",
                 ));
             }
-            _ if self.open.is_none() && header.is_ignorable() => {}
+            // Only a type that we do not know may be passed over: a known one that says so out of turn is damage.
+            unknown if self.open.is_none() && header.is_ignorable() && !kind::is_of_transactions(unknown) => {
+            }
             _ => return self.within(event),
         }
         Ok(Step::Next)

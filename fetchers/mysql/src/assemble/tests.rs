@@ -223,6 +223,15 @@ fn l38_positions_beyond_four_gib_are_counted_in_64_bits() {
 }
 
 #[test]
+fn l82_rows_outside_a_transaction_stop_the_stream_even_where_they_say_that_they_may_be_skipped() {
+    for kind in [kind::WRITE_ROWS, kind::TABLE_MAP, kind::XID, kind::QUERY, kind::TRANSACTION_PAYLOAD] {
+        let mut log = Log::new();
+        damaged(log.raw(kind, 0x80, &[0; 40], None), "outside a transaction");
+        assert_eq!(log.assembler.count().check(), Ok(()));
+    }
+}
+
+#[test]
 fn l82_an_unknown_event_stops_the_stream_unless_it_says_that_it_may_be_skipped() {
     let mut log = Log::new();
     log.gtid(1).unwrap();

@@ -63,6 +63,12 @@ pub(crate) mod kind {
     pub(crate) const UPDATE_ROWS_COMPRESSED: u8 = 167;
     pub(crate) const DELETE_ROWS_COMPRESSED: u8 = 168;
 
+    /// Whether it makes up transactions, so that it never stands outside one.
+    pub(crate) fn is_of_transactions(kind: u8) -> bool {
+        is_rows(kind)
+            || matches!(kind, QUERY | QUERY_COMPRESSED | XID | TABLE_MAP | TRANSACTION_PAYLOAD | XA_PREPARE)
+    }
+
     /// Whether events of that type carry rows.
     pub(crate) fn is_rows(kind: u8) -> bool {
         matches!(

@@ -113,6 +113,9 @@ impl<'a> Reader<'a> {
         self.assembler.cut();
         self.assembler.cut_silence(1);
         self.take();
+        if let Err(unbalanced) = self.assembler.count().check() {
+            panic!("{unbalanced}");
+        }
         self.windows
     }
 
