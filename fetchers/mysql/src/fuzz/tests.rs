@@ -16,7 +16,7 @@ use super::{TARGETS, Target};
 /// What one input may take at once. The largest that a mutation grows to is 64 KiB.
 const MEMORY_BYTES_MAX: isize = 64 << 20;
 const INPUT_BYTES_MAX: usize = 64 << 10;
-const MUTATIONS: u64 = 50_000;
+const MUTATIONS: u64 = 30_000;
 const CORPUS_BYTES_MAX: u64 = 1 << 20;
 
 thread_local! {
