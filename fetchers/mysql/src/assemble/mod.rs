@@ -6,6 +6,7 @@
 //!
 //! Whatever does not fit the grammar is an error: a transaction that vanished on the way cannot go unnoticed.
 
+mod boundary;
 mod count;
 mod cut;
 mod error;
@@ -18,25 +19,22 @@ mod tests;
 mod xa;
 
 use std::collections::{HashMap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 use tidemill_event::limits::WINDOW_BYTES_MAX;
-use tidemill_event::{Part, Scn, Timeline};
+use tidemill_event::{Scn, Timeline};
 use tidemill_fetchers_api::{FetchError, Judge, Selector};
 
-use crate::event::{Flavour, FormatDescription, GtidEvent, Header, Heartbeat, RawEvent, Rotate, Shape, kind};
+use crate::event::{Flavour, FormatDescription, Header, Heartbeat, RawEvent, Rotate, kind};
 use crate::gtid::GtidSet;
-use crate::limits::SILENT_BYTES_MAX;
 use crate::place::{BinlogName, Place};
-use crate::prepared::{Held, PreparedStore};
+use crate::prepared::PreparedStore;
 use crate::settings::ValuePolicy;
-use crate::window::{Committed, WindowMaker};
+use crate::window::WindowMaker;
+use boundary::{Measured, Open, OpenState};
 pub use count::{Counters, Unbalanced};
-use cut::committed;
 use give::Ready;
 use rows::TableMaps;
-use savepoint::Savepoint;
 
 /// What the caller does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,64 +68,6 @@ pub(crate) struct Origin {
     pub(crate) skip: Skip,
     /// Whether a server sends the events, or files are read.
     pub(crate) live: bool,
-}
-
-/// A transaction that has begun.
-#[derive(Debug)]
-struct Open {
-    event: GtidEvent,
-    start: Scn,
-    /// Where it ends, where that is known.
-    end: Option<Scn>,
-    state: OpenState,
-    skipped: bool,
-    /// Changes that earlier fragments of it carried.
-    given: u64,
-    /// Changes that are to be passed over: they were given before the connection was lost.
-    repeat: u64,
-    /// Whether it was read to its end before, so that end, phases and voids are known.
-    is_measured: bool,
-    /// XA: whether its rows wait for a later commit, where that is known.
-    two_phase: Option<bool>,
-    /// What of it went to the store of prepared transactions.
-    kept: Held,
-    /// Rows events so far.
-    rows_events: u64,
-    /// Rows events that were rolled back within it, by their numbers.
-    voids: Vec<Range<u64>>,
-    savepoints: Vec<Savepoint>,
-}
-
-impl Open {
-    /// Whether a part of it may not leave before all of it is known: where it ends, which is its clock value, whether
-    /// it commits at once, what of it is rolled back.
-    fn must_be_measured(&self) -> bool {
-        let waits = self.two_phase == Some(true);
-        let is_unknown = self.end.is_none() || self.state == OpenState::XaRows;
-        !self.is_measured && (!self.savepoints.is_empty() || (is_unknown && !waits))
-    }
-}
-
-/// What the first reading of a transaction told for the second.
-#[derive(Clone, Debug)]
-struct Measured {
-    start: Scn,
-    end: Scn,
-    two_phase: bool,
-    voids: Vec<Range<u64>>,
-}
-
-/// How far a transaction is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OpenState {
-    /// Only its GTID was seen.
-    Announced,
-    /// Rows follow.
-    Rows,
-    /// Rows of an XA transaction follow.
-    XaRows,
-    /// Its events are in the payload that the caller unpacks.
-    Packed,
 }
 
 /// See the module.
@@ -460,147 +400,6 @@ impl Assembler {
             self.executed_text = None;
         }
         self.settle_at_place()
-    }
-
-    fn begin(&mut self, header: &Header, body: &[u8]) -> Result<(), FetchError> {
-        let event = GtidEvent::read(header, body).map_err(|m| self.malformed(m))?;
-        if self.open.is_some() {
-            return Err(self.damaged("a transaction begins before the last one has ended"));
-        }
-        if event.flavour() != self.flavour {
-            return Err(self.damaged("a GTID of the other family of servers"));
-        }
-        let place = self.place()?.clone();
-        let offset = place.offset.checked_sub(u64::from(header.size));
-        let offset = offset.ok_or_else(|| self.damaged("a GTID stands before the beginning of its file"))?;
-        let begins = Place { offset, ..place };
-        let start = self.scn(&begins)?;
-        self.check_order(start, &event)?;
-        let skipped = self.is_skipped(start, &event);
-        if !skipped {
-            self.skip.before_us = None;
-            self.emitted.get_or_insert(start);
-        }
-        let told = event
-            .length
-            .map(|length| Place { offset: begins.offset.saturating_add(length), ..begins.clone() });
-        if told.as_ref().is_some_and(|end| end.offset <= begins.offset + u64::from(header.size)) {
-            return Err(self.damaged("a GTID announces a transaction that ends with it"));
-        }
-        let measured = self.measured.clone().filter(|measured| measured.start == start);
-        let end = match told {
-            Some(end) => Some(self.scn(&end)?),
-            None => measured.as_ref().map(|measured| measured.end),
-        };
-        self.settle_at(begins);
-        let repeat = self.given.filter(|(at, _)| *at == start).map_or(0, |(_, changes)| changes);
-        if self.given.is_some() && repeat == 0 {
-            return Err(self.damaged("a transaction of which a part was delivered does not come again"));
-        }
-        let (state, two_phase) = match event.shape {
-            Shape::Rows => (OpenState::Rows, None),
-            Shape::XaPrepare => (OpenState::XaRows, Some(true)),
-            _ => (OpenState::Announced, None),
-        };
-        self.open = Some(Open {
-            event,
-            start,
-            end,
-            state,
-            skipped,
-            given: 0,
-            repeat,
-            is_measured: measured.is_some(),
-            two_phase: two_phase.or(measured.as_ref().map(|measured| measured.two_phase)),
-            kept: Held::default(),
-            rows_events: 0,
-            voids: measured.map_or_else(Vec::new, |measured| measured.voids),
-            savepoints: Vec::new(),
-        });
-        Ok(())
-    }
-
-    fn check_order(&self, start: Scn, event: &GtidEvent) -> Result<(), FetchError> {
-        let boundary = self.boundary.as_ref().and_then(Place::scn).max(self.emitted);
-        let is_passed_over = self.skip.upto.is_some_and(|upto| start < upto);
-        match boundary {
-            Some(boundary) if start < boundary && !is_passed_over => {
-                let gtid =
-                    event.gtid.as_ref().map_or_else(|| "a transaction".to_owned(), ToString::to_string);
-                Err(self.lineage(&format!(
-                    "{gtid} at {} lies before the position although it is not among the executed",
-                    self.place_text()
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn is_skipped(&self, start: Scn, event: &GtidEvent) -> bool {
-        self.skip.upto.is_some_and(|upto| start < upto)
-            || self.skip.before_us.is_some_and(|time| event.commit_time_us < time)
-            || (self.skip.known
-                && event
-                    .gtid
-                    .as_ref()
-                    .zip(self.executed.as_ref())
-                    .is_some_and(|(gtid, set)| set.contains(gtid)))
-    }
-
-    /// XID and COMMIT: rows become visible.
-    fn commit_rows<'a>(&mut self) -> Result<Step<'a>, FetchError> {
-        self.expect(OpenState::Rows, "a commit")?;
-        self.commit()
-    }
-
-    /// The open transaction is complete and ends here: its rows become visible.
-    fn commit<'a>(&mut self) -> Result<Step<'a>, FetchError> {
-        if std::mem::take(&mut self.measuring) {
-            let end = self.scn(self.place()?)?;
-            let open = self.open.take().expect("the caller has checked that a transaction is open");
-            self.measured = Some(Measured { start: open.start, end, two_phase: false, voids: open.voids });
-            return Ok(Step::Again);
-        }
-        let (open, committed) = self.close()?;
-        if open.skipped {
-            return Ok(Step::Next);
-        }
-        if self.given.take().is_some() {
-            if open.repeat > open.given {
-                return Err(self.damaged("a transaction has fewer changes than when it was read before"));
-            }
-            let content = self.window.take_part(committed, Part::Last, open.given);
-            self.emit(content);
-            return Ok(Step::Next);
-        }
-        self.window.commit(committed);
-        match self.window.bytes() >= self.window_bytes {
-            true => self.cut(),
-            false => self.cut_silence(SILENT_BYTES_MAX),
-        }
-        Ok(Step::Next)
-    }
-
-    /// The open transaction ends here, whatever becomes of its rows: it is executed, and reading resumes behind it.
-    fn close(&mut self) -> Result<(Open, Committed), FetchError> {
-        let place = self.place()?.clone();
-        let scn = self.scn(&place)?;
-        let open = self.open.take().expect("the caller has checked that a transaction is open");
-        self.maps.named.clear();
-        if open.end.is_some_and(|end| end != scn) {
-            return Err(self.damaged("a transaction does not end where its GTID event says"));
-        }
-        self.measured = None;
-        self.counters.transactions += 1;
-        // What was executed before must not move the set back: in a domain of MariaDB the last one counts.
-        let is_known = open.skipped && self.skip.known;
-        if let (Some(gtid), Some(executed), false) = (&open.event.gtid, &mut self.executed, is_known) {
-            executed.add(gtid);
-            self.executed_text = None;
-        }
-        self.settle_at(place);
-        let committed = committed(&open.event, scn);
-        Ok((open, committed))
     }
 
     /// A place between two transactions is as good to resume at as the end of one.

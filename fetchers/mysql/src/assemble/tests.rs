@@ -501,3 +501,84 @@ fn definitions_are_events_with_an_ordinal_of_their_own() {
     assert_eq!((kinds.len(), windows[0].transactions.len()), (3, 2));
     assert_eq!(*windows[0].executed, *format!("{UUID}:1-3"));
 }
+
+/// By hand: the only events with extra information are those of partitions, and none is empty.
+#[test]
+fn l35_rows_events_of_both_versions_with_extra_information_or_without_rows_are_read() {
+    let mut log = Log::new();
+    log.gtid(1).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("t").unwrap();
+    let head = [7, 0, 0, 0, 0, 0, 1, 0];
+    let row = |id: u8| [0, id, 0, 0, 0];
+    let version_2 = |extra: &[u8], rest: &[u8]| {
+        let length = (extra.len() as u16 + 2).to_le_bytes();
+        [&head[..], &length, extra, &[1, 1], rest].concat()
+    };
+    log.event(kind::WRITE_ROWS_V1, &[&head[..], &[1, 1], &row(1)].concat()).unwrap();
+    // Partition 3; of an update, from partition 3 to 4.
+    log.event(kind::WRITE_ROWS, &version_2(&[1, 3, 0], &row(2))).unwrap();
+    let update = version_2(&[1, 4, 0, 3, 0], &[&[1][..], &row(2), &row(3)].concat());
+    log.event(kind::UPDATE_ROWS, &update).unwrap();
+    log.event(kind::WRITE_ROWS, &version_2(&[], &[])).unwrap();
+    // Ends a statement and names no table.
+    let dummy = [&[0xff, 0xff, 0xff, 0, 0, 0, 1, 0][..], &[2, 0, 1, 1]].concat();
+    log.event(kind::WRITE_ROWS, &dummy).unwrap();
+    log.xid().unwrap();
+    assert_eq!(ids(&log.windows()), [[1, 2, 3]]);
+    let counters = log.assembler.count();
+    assert_eq!((counters.carried_events, counters.passed_events, counters.check()), (4, 1, Ok(())));
+    // An extra length that leaves no room for itself.
+    log.gtid(2).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("t").unwrap();
+    damaged(log.event(kind::WRITE_ROWS, &[&head[..], &[1, 0, 1, 1]].concat()), "impossible length");
+}
+
+/// By hand: a payload that is not packed, whose fields tell sizes beyond 32 bits.
+#[test]
+fn l54_a_payload_is_a_stream_of_events_without_positions_that_ends_where_it_ends() {
+    use crate::transport::Payload;
+    let event = |kind: u8, body: &[u8]| {
+        let mut event = vec![0, 0, 0, 0, kind, 1, 0, 0, 0];
+        event.extend_from_slice(&((HEADER_BYTES + body.len()) as u32).to_le_bytes());
+        event.extend_from_slice(&[0; 6]);
+        event.extend_from_slice(body);
+        event
+    };
+    let table =
+        [&[7, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, 1, 3, 0, 0][..], &[4, 3, 2, b'i', b'd', 1, 1, 0]];
+    let inner = [
+        event(kind::QUERY, &[&[0; 8][..], &[1, 0, 0, 0, 0, b'd', 0], b"BEGIN"].concat()),
+        event(kind::TABLE_MAP, &table.concat()),
+        event(kind::WRITE_ROWS, &[7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 1, 1, 0, 9, 0, 0, 0]),
+        event(kind::XID, &[0; 8]),
+    ];
+    let payload = |content: &[u8]| {
+        // Size of the content, packing 255, uncompressed size of five GiB, end.
+        let mut body = vec![1, 9, 254];
+        body.extend_from_slice(&(content.len() as u64).to_le_bytes());
+        body.extend_from_slice(&[2, 3, 252, 255, 0, 3, 9, 254]);
+        body.extend_from_slice(&(5u64 << 30).to_le_bytes());
+        body.push(0);
+        body.extend_from_slice(content);
+        body
+    };
+    let read = |log: &mut Log, content: &[u8]| -> Result<(), FetchError> {
+        log.gtid(1).unwrap();
+        let body = log.raw(kind::TRANSACTION_PAYLOAD, 0, &payload(content), None)?;
+        let mut payload = Payload::new(&body).map_err(|m| log.assembler.malformed(m))?;
+        while let Some(event) = payload.next().map_err(|m| log.assembler.malformed(m))? {
+            log.assembler.push(event, true)?;
+        }
+        log.assembler.end_payload()
+    };
+    let mut log = Log::new();
+    read(&mut log, &inner.concat()).unwrap();
+    let windows = log.windows();
+    assert_eq!(ids(&windows), [[9]]);
+    assert_eq!(windows[0].transactions[0].scn.binlog_offset(), log.offset, "it ends where the payload ends");
+    damaged(read(&mut Log::new(), &inner[..3].concat()), "without its commit");
+    damaged(read(&mut Log::new(), &inner[..2].concat()), "without its commit");
+    assert!(read(&mut Log::new(), &inner.concat()[..100]).is_err());
+}

@@ -55,8 +55,12 @@ fn fixed(header: &Header, body: &[u8]) -> Result<GtidEvent, Malformed> {
     let mut b = Bytes(body);
     b.u8()?;
     let uuid = Uuid(b.array()?);
-    let number = MySqlSet::number(b.u64()?)?;
-    let gtid = (header.kind == kind::GTID).then_some(Gtid::MySql { uuid, tag: Tag::default(), number });
+    let number = b.u64()?;
+    // An anonymous transaction has the number zero.
+    let gtid = match header.kind {
+        kind::GTID => Some(Gtid::MySql { uuid, tag: Tag::default(), number: MySqlSet::number(number)? }),
+        _ => None,
+    };
     let mut event = GtidEvent { gtid, commit_time_us: seconds(header), length: None, shape: Shape::Open };
     // Each release since 5.7 added fields at the end.
     if b.u8() != Ok(LOGICAL_TIMESTAMPS) || b.take(16).is_err() || b.0.is_empty() {
@@ -164,8 +168,11 @@ mod tests {
         let event = GtidEvent::read(&header(kind::GTID), &fixed_body()).unwrap();
         assert_eq!(event.gtid.unwrap().to_string(), "abababab-abab-abab-abab-abababababab:77");
         assert_eq!((event.commit_time_us, event.length), (1_700_000_000_123_456, Some(0x1234)));
-        let event = GtidEvent::read(&header(kind::ANONYMOUS_GTID), &fixed_body()).unwrap();
+        let mut anonymous = fixed_body();
+        anonymous[1..25].fill(0);
+        let event = GtidEvent::read(&header(kind::ANONYMOUS_GTID), &anonymous).unwrap();
         assert_eq!(event.gtid, None);
+        assert!(GtidEvent::read(&header(kind::GTID), &anonymous).is_err(), "zero is no GTID");
     }
 
     #[test]
