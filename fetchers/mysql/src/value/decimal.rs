@@ -1,6 +1,8 @@
 //! DECIMAL: groups of nine digits in four bytes, shorter groups at both ends in as many bytes as they need,
 //! big-endian, sign bit inverted, all bits inverted when negative.
 
+use std::fmt::Write;
+
 use arrow_buffer::i256;
 
 use crate::value::ValueError;
@@ -13,6 +15,8 @@ const POWERS: [u32; 10] =
 const GROUP_DIGITS: usize = 9;
 const PRECISION_MAX: u8 = 65;
 const SCALE_MAX: u8 = 30;
+/// Nine groups: a document names whole groups where a column names digits.
+const DOCUMENT_PRECISION_MAX: u8 = 81;
 
 /// Digits in all and behind the point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,12 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn new(precision: u8, scale: u8) -> Option<Shape> {
         let fits = (1..=PRECISION_MAX).contains(&precision) && scale <= SCALE_MAX.min(precision);
+        fits.then_some(Shape { precision, scale })
+    }
+
+    /// Of a number in a JSON document.
+    pub(crate) fn of_document(precision: u8, scale: u8) -> Option<Shape> {
+        let fits = (1..=DOCUMENT_PRECISION_MAX).contains(&precision) && scale <= precision;
         fits.then_some(Shape { precision, scale })
     }
 
@@ -78,10 +88,17 @@ impl Gather for i256 {
 /// The value without its point: 1.50 of scale 2 is 150. `T` must hold the precision: 38 digits for `i128`.
 #[inline]
 pub(crate) fn read<T: Gather>(b: &mut Bytes<'_>, shape: Shape) -> Result<T, ValueError> {
+    let mut value = T::ZERO;
+    let negative = groups(b, shape, |digits, group| value = value.push(group, POWERS[digits]))?;
+    Ok(if negative { value.negate() } else { value })
+}
+
+/// Hands out the groups from the highest, with their digits, and says whether the number is negative.
+#[inline]
+fn groups(b: &mut Bytes<'_>, shape: Shape, mut each: impl FnMut(usize, u32)) -> Result<bool, ValueError> {
     let bytes = b.take(shape.bytes())?;
     let negative = bytes.first().is_some_and(|first| first & 0x80 == 0);
     let flip = if negative { u8::MAX } else { 0 };
-    let mut value = T::ZERO;
     let mut at = 0;
     for digits in shape.groups() {
         let mut group = 0u32;
@@ -93,22 +110,25 @@ pub(crate) fn read<T: Gather>(b: &mut Bytes<'_>, shape: Shape) -> Result<T, Valu
         if group >= POWERS[digits] && digits > 0 {
             return Err(ValueError::Malformed("a decimal has a digit over nine"));
         }
-        value = value.push(group, POWERS[digits]);
+        each(digits, group);
     }
-    Ok(if negative { value.negate() } else { value })
+    Ok(negative)
 }
 
 /// The number as the server prints it.
 pub(crate) fn print(b: &mut Bytes<'_>, shape: Shape, out: &mut Vec<u8>) -> Result<(), ValueError> {
-    let value: i256 = read(b, shape)?;
-    let text = value.to_string();
-    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
-    let scale = usize::from(shape.scale);
-    let padded = format!("{digits:0>width$}", width = scale + 1);
-    let (whole, fraction) = padded.split_at(padded.len() - scale);
-    out.extend_from_slice(sign.as_bytes());
-    out.extend_from_slice(whole.as_bytes());
-    if scale > 0 {
+    let mut digits = String::with_capacity(usize::from(shape.precision));
+    let negative = groups(b, shape, |digits_of_group, group| {
+        if digits_of_group > 0 {
+            write!(digits, "{group:0>digits_of_group$}").expect("a text takes every write");
+        }
+    })?;
+    let (whole, fraction) = digits.split_at(shape.whole());
+    let whole = whole.trim_start_matches('0');
+    let is_zero = digits.bytes().all(|digit| digit == b'0');
+    out.extend_from_slice(if negative && !is_zero { b"-" } else { b"" });
+    out.extend_from_slice(if whole.is_empty() { b"0" } else { whole.as_bytes() });
+    if !fraction.is_empty() {
         out.push(b'.');
         out.extend_from_slice(fraction.as_bytes());
     }

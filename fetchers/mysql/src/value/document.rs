@@ -26,6 +26,19 @@ pub(crate) enum Document<'a> {
 enum Step<'a> {
     Member(Cow<'a, [u8]>),
     Cell(usize),
+    /// So many before the last.
+    Last(usize),
+}
+
+impl Step<'_> {
+    /// Where in an array of that length this is: the place, which may be behind the end, or nothing before the first.
+    fn place(&self, length: usize) -> Option<usize> {
+        match self {
+            Step::Member(_) => None,
+            Step::Cell(i) => Some(*i),
+            Step::Last(n) => length.checked_sub(1)?.checked_sub(*n),
+        }
+    }
 }
 
 const NO_PLACE: ValueError = ValueError::Malformed("a JSON difference has a path that leads nowhere");
@@ -157,7 +170,7 @@ impl<'a> Document<'a> {
                 (Document::Object(members), Step::Member(name)) => {
                     members.iter_mut().find(|(key, _)| key == name).map(|(_, member)| member)
                 }
-                (Document::Array(cells), Step::Cell(i)) => cells.get_mut(*i),
+                (Document::Array(cells), cell) => cell.place(cells.len()).and_then(|i| cells.get_mut(i)),
                 _ => None,
             };
             part.ok_or(NO_PLACE)
@@ -175,8 +188,12 @@ impl<'a> Document<'a> {
                     .ok_or(ValueError::Malformed("a JSON difference adds a member that is there"))?;
                 members.insert(place, (name.clone(), value));
             }
-            // Behind the last one, wherever that is: so does the server.
-            (Document::Array(cells), Step::Cell(i)) => cells.insert((*i).min(cells.len()), value),
+            (_, Step::Member(_)) => return Err(NO_PLACE),
+            // Before the first or behind the last, however far: so does the server.
+            (Document::Array(cells), cell) => {
+                let place = cell.place(cells.len()).unwrap_or(0).min(cells.len());
+                cells.insert(place, value);
+            }
             _ => return Err(NO_PLACE),
         }
         Ok(())
@@ -189,7 +206,10 @@ impl<'a> Document<'a> {
                 let place = members.iter().position(|(key, _)| key == name).ok_or(NO_PLACE)?;
                 members.remove(place);
             }
-            (Document::Array(cells), Step::Cell(i)) if *i < cells.len() => drop(cells.remove(*i)),
+            (Document::Array(cells), cell) => {
+                let place = cell.place(cells.len()).filter(|i| *i < cells.len()).ok_or(NO_PLACE)?;
+                cells.remove(place);
+            }
             _ => return Err(NO_PLACE),
         }
         Ok(())
@@ -202,7 +222,7 @@ fn spend(left: &mut usize, bytes: usize) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// `$`, then `.name`, `."name"` or `[number]`, any number of times.
+/// `$`, then `.name`, `."name"`, `[number]`, `[last]` or `[last-number]`, any number of times.
 fn steps(path: &[u8]) -> Result<Vec<Step<'_>>, Malformed> {
     let mut rest = path.strip_prefix(b"$").ok_or(BAD_PATH)?;
     let mut steps = Vec::new();
@@ -215,10 +235,7 @@ fn steps(path: &[u8]) -> Result<Vec<Step<'_>>, Malformed> {
         };
         let (step, next) = after.split_at(length);
         steps.push(match (mark, step.first()) {
-            (b'[', _) => {
-                let number = std::str::from_utf8(&step[..length - 1]).ok().map(str::trim);
-                Step::Cell(number.and_then(|n| n.parse().ok()).ok_or(BAD_PATH)?)
-            }
+            (b'[', _) => cell(&step[..length - 1]).ok_or(BAD_PATH)?,
             (_, Some(b'"')) => Step::Member(unquote(&step[1..length - 1])?),
             (_, Some(_)) => Step::Member(Cow::Borrowed(step)),
             (_, None) => return Err(BAD_PATH),
@@ -226,6 +243,16 @@ fn steps(path: &[u8]) -> Result<Vec<Step<'_>>, Malformed> {
         rest = next;
     }
     Ok(steps)
+}
+
+/// `number`, `last` or `last-number`.
+fn cell(text: &[u8]) -> Option<Step<'static>> {
+    let text = std::str::from_utf8(text).ok()?;
+    match text.strip_prefix("last") {
+        None => text.parse().ok().map(Step::Cell),
+        Some("") => Some(Step::Last(0)),
+        Some(before) => before.strip_prefix('-')?.parse().ok().map(Step::Last),
+    }
 }
 
 /// Of a text behind its first quotation mark, up to the last and with it.
@@ -307,13 +334,15 @@ mod tests {
             difference(1, "$.k[99]", Some(&[5, 8, 0])),
             difference(1, "$.\"a \\\"b\\u00e9\"", Some(one)),
             difference(1, "$.b", Some(DOCUMENT)),
-            difference(2, "$.b.k[1]", None),
+            difference(2, "$.b.k[last]", None),
+            difference(0, "$.b.k[last-0]", Some(&[5, 9, 0])),
+            difference(1, "$.b.k[last-7]", Some(&[5, 6, 0])),
         ]
         .concat();
         let mut document = Document::read(DOCUMENT).unwrap();
         assert_eq!(text(&document), r#"{"k": [1, "a"]}"#);
         document.apply(&differences).unwrap();
-        assert_eq!(text(&document), r#"{"b": {"k": [1]}, "k": [true, 7, "a", 8], "a \"bé": true}"#);
+        assert_eq!(text(&document), r#"{"b": {"k": [6, 9]}, "k": [true, 7, "a", 8], "a \"bé": true}"#);
         let whole = difference(0, "$", Some(one));
         document.apply(&whole).unwrap();
         assert_eq!(text(&document), "true");
@@ -336,6 +365,9 @@ mod tests {
             difference(2, "$[", None),
             difference(2, "$.\"k", None),
             difference(2, "$[x]", None),
+            difference(2, "$.k[last-2]", None),
+            difference(2, "$.k[last2]", None),
+            difference(2, &format!("$.k[last-{}]", usize::MAX), None),
         ] {
             assert!(Document::read(DOCUMENT).unwrap().apply(&wrong).is_err(), "{wrong:?}");
         }

@@ -232,7 +232,8 @@ pub(super) fn quote(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// The shortest digits that give the same number back, with an exponent outside 1e-15 … 1e15, and `.0` behind an integer.
+/// The shortest digits that give the same number back, with an exponent outside 1e-15 … 1e15 unless there are digits
+/// behind the point, and `.0` behind an integer.
 fn double(value: f64, out: &mut Vec<u8>) -> Result<(), Malformed> {
     const POINT_MAX: i32 = 15;
     if !value.is_finite() {
@@ -246,7 +247,8 @@ fn double(value: f64, out: &mut Vec<u8>) -> Result<(), Malformed> {
     // The value is 0.DIGITS × 10^point.
     let point = exponent + 1;
     out.extend_from_slice(sign.as_bytes());
-    let written = if !(1 - POINT_MAX..=POINT_MAX).contains(&point) {
+    let has_fraction = point > 0 && digits.len() > point as usize;
+    let written = if !(1 - POINT_MAX..=POINT_MAX).contains(&point) && !has_fraction {
         let (first, rest) = digits.split_at(1);
         let dot = if rest.is_empty() { "" } else { "." };
         write!(out, "{first}{dot}{rest}e{exponent}")
@@ -275,7 +277,7 @@ fn opaque(mut b: Bytes<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut b = Bytes(b.take(length)?);
     let temporal = match kind {
         DECIMAL => {
-            let shape = decimal::Shape::new(b.u8()?, b.u8()?);
+            let shape = decimal::Shape::of_document(b.u8()?, b.u8()?);
             let shape = shape.ok_or(Malformed("a JSON decimal has an impossible precision"))?;
             return decimal::print(&mut b, shape, out).map_err(|error| match error {
                 ValueError::Malformed(what) => Malformed(what),
@@ -299,8 +301,14 @@ fn opaque(mut b: Bytes<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
 }
 
 fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+    /// Of four digits: the server breaks lines.
+    const LINE_GROUPS: usize = 76 / 4;
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for chunk in bytes.chunks(3) {
+    for (number, chunk) in bytes.chunks(3).enumerate() {
+        if number > 0 && number % LINE_GROUPS == 0 {
+            // Within a text of JSON.
+            out.extend_from_slice(b"\\n");
+        }
         let bits =
             chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for i in 0..4 {
@@ -352,6 +360,8 @@ mod tests {
             (1e-15, "0.000000000000001"),
             (1.5e-16, "1.5e-16"),
             (123456.789, "123456.789"),
+            (2_045_442_695_766_624.5, "2045442695766624.5"),
+            (2_045_442_695_766_624.0, "2.045442695766624e15"),
         ] {
             assert_eq!(number_text(value), expected);
         }
