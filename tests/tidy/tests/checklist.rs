@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 const LINES: [std::ops::RangeInclusive<u8>; 4] = [1..=28, 30..=40, 50..=64, 70..=89];
 
 /// Lines without a test.
-const MISSING: &[u8] = &[
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 20, 21, 22, 23, 24, 25, 26, 27, 28, 30, 31,
-    32, 33, 39, 40, 59, 60, 61, 62, 63, 64,
-];
+const MISSING: &[u8] = &[30, 31, 32, 33, 39, 40, 59, 60, 61, 62, 63, 64];
 
 /// Where their tests are.
 const PLACES: [&str; 2] = ["fetchers/mysql", "tests/e2e"];
