@@ -174,9 +174,9 @@ async fn restarts_and_kills_of_the_server_lose_and_repeat_nothing() {
         let mut seen = Seen::default();
         for round in 0..3u64 {
             let run = bank.start(3);
-            let target = inserted(&seen) + 600;
+            let target = fetcher.counters().changes + 600;
             // What the last server had sent may be much: only the next connection counts for the next loss.
-            while inserted(&seen) < target || fetcher.counters().reconnects < round {
+            while fetcher.counters().changes < target || fetcher.counters().reconnects < round {
                 seen.push(fetcher.next().await.unwrap().unwrap());
             }
             match round {

@@ -90,10 +90,9 @@ impl Connection {
         let tcp = TcpStream::connect(address).await.map_err(TransportError::Lost)?;
         tcp.set_nodelay(true).map_err(TransportError::Lost)?;
         let stream = Stream::new(tcp);
-        let options = options.clone();
-        let mut connection = Connection { stream, buffer: Buffer::default(), sequence: 0, options };
-        let options = connection.options.clone();
-        sign_in(&mut connection, &options).await?;
+        let mut connection =
+            Connection { stream, buffer: Buffer::default(), sequence: 0, options: options.clone() };
+        sign_in(&mut connection, options).await?;
         Ok(connection)
     }
 

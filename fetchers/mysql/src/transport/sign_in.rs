@@ -256,7 +256,9 @@ impl SignIn<'_> {
         };
         let mut secret = self.secret();
         secret.iter_mut().zip(self.nonce.iter().cycle()).for_each(|(byte, nonce)| *byte ^= nonce);
-        Ok(crypto::encrypt(&secret, key))
+        // The library panics on a key that is none, and on a password too long for it: both come from outside.
+        let encrypted = std::panic::catch_unwind(|| crypto::encrypt(&secret, key));
+        encrypted.map_err(|_| malformed(Malformed("the server's public key cannot be used for the password")))
     }
 }
 
