@@ -127,7 +127,7 @@ fn encryption_is_read_and_its_settings_belong_together() {
     ] {
         refused("user =", &format!("{given}\nuser ="), &format!("{shop} {words}"));
     }
-    let words = "tidemill.toml:10: unknown value `verify`; the values here are: off, prefer, require, verify-ca, verify-identity";
+    let words = "tidemill.toml:10: unknown value `verify`; write one of: off, prefer, require, verify-ca, verify-identity";
     refused("user = \"tidemill\"", "user = \"tidemill\"\ntls = \"verify\"", words);
 }
 
