@@ -371,3 +371,25 @@ async fn l86_l88_a_session_s_clock_and_zone_change_no_order_and_on_mysql_no_comm
         assert_eq!(*seen.windows.last().unwrap().executed, *server.gtid_set().await.unwrap(), "{kind}");
     }
 }
+
+/// What asks the server who it is also reads its log: behind a balancer two connections may be to two servers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l85_questions_and_log_take_one_connection_to_one_server() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        server.sql(TABLE).await.unwrap();
+        let proxy = CutProxy::start(server.address()).await.unwrap();
+        let mut fetcher = open_with(at(&server, proxy.address().port())).await;
+        let seen = conformance::read(&mut fetcher, 2).await.unwrap();
+        assert_eq!(proxy.connections().len(), 1, "{kind}: opened at the earliest");
+        let checkpoint = seen.windows.last().unwrap().checkpoint();
+        proxy.cut_all();
+        server.sql("INSERT INTO d.t VALUES (1, 'x')").await.unwrap();
+        conformance::read(&mut fetcher, 1).await.unwrap();
+        assert_eq!(proxy.connections().len(), 2, "{kind}: made again");
+        let origin = Origin::Server(at(&server, proxy.address().port()));
+        let mut fetcher = MySqlFetcher::open("test", origin, Start::At(checkpoint), all()).await.unwrap();
+        conformance::read(&mut fetcher, 1).await.unwrap();
+        assert_eq!(proxy.connections().len(), 3, "{kind}: opened at a checkpoint");
+    }
+}

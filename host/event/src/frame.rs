@@ -33,6 +33,7 @@ use arrow_ipc::reader::RecordBatchDecoder;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
+use crate::bits::without_stray_bits;
 use crate::limits::{BODY_ALIGNMENT, COLUMNS_MAX, FRAME_BYTES_MAX};
 use crate::wire::{Malformed, Reader, Writer};
 use crate::{
@@ -355,6 +356,7 @@ fn encode_table(table: &TableChanges) -> Result<EncodedData, FrameError> {
     for (_, bits) in &absent {
         columns.push(Arc::new(BooleanArray::new((*bits).clone(), None)));
     }
+    let columns = columns.iter().map(without_stray_bits).collect();
     let batch = RecordBatch::try_new(frame_schema(&table.schema, absent.len()), columns)?;
     let options = IpcWriteOptions::try_new(BODY_ALIGNMENT, false, MetadataVersion::V5)?;
     let mut none = DictionaryTracker::new(true);

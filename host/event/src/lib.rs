@@ -2,6 +2,7 @@
 //! transactions held as columns, the consumer's checkpoint, and the one frame codec that disk and wire share.
 //! No I/O, no clock, no randomness: whoever reads or writes bytes does it elsewhere.
 
+mod bits;
 mod checkpoint;
 mod frame;
 pub mod limits;
