@@ -30,7 +30,7 @@ pub(crate) fn without_stray_bits(array: &ArrayRef) -> ArrayRef {
 
 fn has_stray(bits: &BooleanBuffer) -> bool {
     let end = bits.offset() + bits.len();
-    end % 8 != 0 && bits.values()[end / 8] >> (end % 8) != 0
+    !end.is_multiple_of(8) && bits.values()[end / 8] >> (end % 8) != 0
 }
 
 fn copy(bits: &BooleanBuffer) -> BooleanBuffer {

@@ -44,8 +44,8 @@ fn ends(text: &[u8], is_last: bool) -> u32 {
 fn is_plain_word(word: u64) -> bool {
     let is_zero_byte = |w: u64| w.wrapping_sub(ONES) & !w;
     let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let quotation = is_zero_byte(word ^ ONES * u64::from(b'"'));
-    let backslash = is_zero_byte(word ^ ONES * u64::from(b'\\'));
+    let quotation = is_zero_byte(word ^ (ONES * u64::from(b'"')));
+    let backslash = is_zero_byte(word ^ (ONES * u64::from(b'\\')));
     (word | control | quotation | backslash) & HIGHS == 0
 }
 
