@@ -53,15 +53,15 @@ pub(crate) fn print(document: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError
     // About what a document becomes; more is made room for as it comes.
     out.reserve(2 * document.len());
     let out_max = out.len() + GROWTH_MAX * (document.len() + 4);
-    Ok(any(*kind, body, Bounds { depth: 0, out_max }, out)?)
+    Ok(of_kind(*kind, body, Bounds { depth: 0, out_max }, out)?)
 }
 
 /// Appends the text of a value that has no parts, without its kind in front.
 pub(super) fn scalar(kind: u8, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
-    Ok(any(kind, bytes, Bounds { depth: 0, out_max: usize::MAX }, out)?)
+    Ok(of_kind(kind, bytes, Bounds { depth: 0, out_max: usize::MAX }, out)?)
 }
 
-fn any(kind: u8, bytes: &[u8], bounds: Bounds, out: &mut Vec<u8>) -> Result<(), Malformed> {
+fn of_kind(kind: u8, bytes: &[u8], bounds: Bounds, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut b = Bytes(bytes);
     match kind {
         SMALL_OBJECT | SMALL_ARRAY => container::<2>(kind == SMALL_OBJECT, bytes, bounds, out)?,
@@ -166,14 +166,14 @@ fn element<const WIDTH: usize>(
     let entry = entries.array::<WIDTH>()?;
     let inline = matches!(kind, LITERAL | INT16 | UINT16) || (WIDTH == 4 && matches!(kind, INT32 | UINT32));
     if inline {
-        return any(kind, &entry, bounds.deeper(), out);
+        return of_kind(kind, &entry, bounds.deeper(), out);
     }
     let bytes =
         whole.get(number::<WIDTH>(entry)..).ok_or(Malformed("a JSON value lies outside its container"))?;
     if kind == STRING {
         return string(Bytes(bytes), out);
     }
-    any(kind, bytes, bounds.deeper(), out)
+    of_kind(kind, bytes, bounds.deeper(), out)
 }
 
 #[inline]
