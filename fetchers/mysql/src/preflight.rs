@@ -157,11 +157,11 @@ fn row_settings<'a>(get: &impl Fn(&str) -> &'a str, add: &mut impl FnMut(Level, 
             "SET GLOBAL binlog_row_image = 'FULL', and in the server's configuration",
         );
     }
-    if get("binlog_row_value_options") == "PARTIAL_JSON" {
+    if get("binlog_row_value_options") == "PARTIAL_JSON" && get("binlog_row_image") == "MINIMAL" {
         add(
             Level::Error,
-            "JSON columns are logged as differences".into(),
-            "SET GLOBAL binlog_row_value_options = ''",
+            "JSON columns are logged as differences from documents that are not logged".into(),
+            "SET GLOBAL binlog_row_value_options = '', or SET GLOBAL binlog_row_image = 'FULL'",
         );
     }
 }

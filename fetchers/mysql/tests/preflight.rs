@@ -50,6 +50,24 @@ async fn every_setting_that_stands_in_the_way_is_found_with_the_statement_that_m
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l19_differences_of_documents_stand_in_the_way_only_without_the_documents() {
+    let server = Server::start(Kind::MySql, Options::default()).await.unwrap();
+    let what = "JSON columns are logged as differences";
+    for (image, stands) in [("FULL", false), ("NOBLOB", false), ("MINIMAL", true)] {
+        let set = format!(
+            "SET GLOBAL binlog_row_value_options = 'PARTIAL_JSON'; SET GLOBAL binlog_row_image = '{image}'"
+        );
+        server.sql(&set).await.unwrap();
+        let findings = preflight(&user(&server)).await;
+        assert_eq!(
+            has(&findings, Level::Error, what, "binlog_row_image = 'FULL'"),
+            stands,
+            "{image}: {findings:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_does_not_let_us_in_says_why() {
     for kind in Kind::ALL {
         let mut server = Server::start(kind, Options::default()).await.unwrap();

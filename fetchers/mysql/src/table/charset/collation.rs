@@ -14,10 +14,9 @@ pub(super) fn charset(flavour: Flavour, collation: u64) -> Option<&'static str> 
     let no_pad = flavour == Flavour::MariaDb && (NO_PAD..2 * NO_PAD).contains(&collation);
     let collation = if no_pad { collation - NO_PAD } else { collation };
     match (flavour, collation) {
-        (Flavour::MySql, 255..=323) => Some("utf8mb4"),
         (Flavour::MySql, 248..=250) => Some("gb18030"),
-        (Flavour::MariaDb, 576..=578) => Some("utf8mb3"),
-        (Flavour::MariaDb, 608..=610) => Some("utf8mb4"),
+        (Flavour::MariaDb, 576..=579) => Some("utf8mb3"),
+        (Flavour::MariaDb, 608..=611) => Some("utf8mb4"),
         (Flavour::MariaDb, 640..=642) => Some("ucs2"),
         (Flavour::MariaDb, 672..=674) => Some("utf16"),
         (Flavour::MariaDb, 736..=738) => Some("utf32"),
@@ -59,7 +58,7 @@ fn shared(collation: u64) -> Option<&'static str> {
         38 | 43 => "macce",
         39 | 53 => "macroman",
         40 | 81 => "cp852",
-        45 | 46 | 224..=247 => "utf8mb4",
+        45 | 46 | 224..=247 | 255..=323 => "utf8mb4",
         54 | 55 | 101..=124 => "utf16",
         56 | 62 => "utf16le",
         57 | 67 => "cp1256",
