@@ -322,7 +322,7 @@ fn base64(bytes: &[u8], out: &mut Vec<u8>) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use proptest::prelude::*;
+    use proptest::prelude::{any, *};
 
     fn text(document: &[u8]) -> String {
         let mut out = Vec::new();
