@@ -393,3 +393,38 @@ async fn l85_questions_and_log_take_one_connection_to_one_server() {
         assert_eq!(proxy.connections().len(), 3, "{kind}: opened at a checkpoint");
     }
 }
+
+/// Rows and statements that MariaDB compresses one by one, on the wire and from files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l79_what_mariadb_compresses_says_what_it_says_uncompressed() {
+    let table =
+        format!("CREATE TABLE d.wide (id INT PRIMARY KEY, v VARCHAR(300) DEFAULT '{}')", "d".repeat(200));
+    for kind in [Kind::MariaDb, Kind::MariaDb118] {
+        let mut said = Vec::new();
+        for compress in ["ON", "OFF"] {
+            let options = Options::default()
+                .argument(format!("--log-bin-compress={compress}"))
+                .argument("--log-bin-compress-min-len=10");
+            let server = Server::start(kind, options).await.unwrap();
+            server.sql(TABLE).await.unwrap();
+            server.sql(&table).await.unwrap();
+            server
+                .sql(
+                    "USE d; INSERT INTO d.t SELECT seq, REPEAT('x', seq * 10) FROM seq_1_to_50; \
+                     UPDATE d.t SET v = CONCAT(v, 'y') WHERE id % 2 = 0; DELETE FROM d.t WHERE id > 40; \
+                     INSERT INTO d.wide (id) VALUES (1), (2)",
+                )
+                .await
+                .unwrap();
+            let live = conformance::read(&mut open(&server).await, 7).await.unwrap();
+            assert!(live.transactions == from_disk(&server).await.unwrap().transactions, "{kind}");
+            let (file, _) = server.binlog_end().await.unwrap();
+            let events = server.rows(&format!("SHOW BINLOG EVENTS IN '{file}'")).await.unwrap();
+            let packed =
+                events.iter().filter(|row| row.get::<String, _>(2).unwrap().contains("ompressed")).count();
+            assert_eq!(packed > 4, compress == "ON", "{kind}: {packed}");
+            said.push(live.transactions.into_iter().map(|t| t.changes).collect::<Vec<_>>());
+        }
+        assert!(said[0] == said[1], "{kind}");
+    }
+}
