@@ -45,7 +45,8 @@ pub enum BadText {
     /// They stop the stream.
     #[default]
     Error,
-    /// Each becomes U+FFFD, where the server shows a question mark.
+    /// Each becomes U+FFFD, where the server shows a question mark. In a column of the primary key they stop the stream
+    /// all the same: two rows would have one key.
     Replace,
 }
 

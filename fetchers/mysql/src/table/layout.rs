@@ -6,7 +6,7 @@ use arrow_schema::{DataType, TimeUnit};
 use tidemill_event::{ColumnSchema, TableSchema};
 
 use crate::event::Flavour;
-use crate::settings::{ValuePolicy, ZeroDates};
+use crate::settings::{BadText, ValuePolicy, ZeroDates};
 use crate::table::charset::Charset;
 use crate::table::column::Kind;
 use crate::table::map::{MapColumn, TableMap, code};
@@ -45,8 +45,10 @@ impl Layout {
         let mut dates_nullable = Vec::with_capacity(map.columns.len());
         let mut refusal = None;
         for (i, column) in map.columns.iter().enumerate() {
-            let form = form(flavour, column, policy);
             let is_key = map.key.contains(&(i as u32));
+            // Two keys must not become one, so a key's text is its own or none.
+            let bad_text = if is_key { BadText::Error } else { policy.bad_text };
+            let form = form(flavour, column, ValuePolicy { bad_text, ..policy });
             let date_nullable = policy.zero_dates == ZeroDates::Null && may_be_zero(column) && !is_key;
             dates_nullable.push(date_nullable);
             if is_hidden(flavour, column) {

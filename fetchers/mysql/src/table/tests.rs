@@ -11,7 +11,7 @@ use tidemill_event::{RowKind, TableChanges, TableName};
 use super::map::{MapColumn, TableMap, code};
 use super::{Layout, RowError, RowsEvent, TableBuilder};
 use crate::event::{Flavour, kind};
-use crate::settings::ValuePolicy;
+use crate::settings::{BadText, ValuePolicy};
 use crate::value::ValueError;
 
 fn column(name: &str, code: u8, meta: u16) -> MapColumn {
@@ -93,6 +93,21 @@ fn text_that_is_not_of_its_character_set_is_refused_and_named() {
     let error = one(column("v", code::VARCHAR, 40), &[1, 0xff]).unwrap_err();
     assert_eq!(error.column, Some(0));
     assert!(matches!(error.error, ValueError::Refused(_)));
+}
+
+#[test]
+fn l15_text_of_a_key_is_never_replaced() {
+    let policy = ValuePolicy { bad_text: BadText::Replace, ..ValuePolicy::default() };
+    for (key, refused) in [(vec![], false), (vec![0], true)] {
+        let columns = vec![column("v", code::VARCHAR, 40)];
+        let map = TableMap { name: TableName::new("d", "t"), columns, key };
+        let mut builder = TableBuilder::new(&Layout::new(Flavour::MySql, &map, policy));
+        let pushed = push(&mut builder, kind::WRITE_ROWS, &body(1, &[&[1]], &[0, 2, b'a', 0xff]));
+        assert_eq!(pushed.is_err(), refused);
+        if !refused {
+            assert_eq!(text(&builder.take_all().unwrap().rows), "a\u{fffd}");
+        }
+    }
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Charset {
 fn bad(charset: &str) -> ValueError {
     ValueError::Refused(format!(
         "its bytes are no {charset}; convert the column to the character set that its values really have, leave the table \
-         out, or set bad_text = \"replace\" on the source"
+         out, or set bad_text = \"replace\" on the source (not for a column of the primary key)"
     ))
 }
 
