@@ -268,7 +268,6 @@ async fn l53_a_large_one_comes_in_fragments_and_survives_cuts_within_it() {
         let proxy = CutProxy::start(server.address()).await.unwrap();
         for limit in [30_000, 90_000, 150_000] {
             proxy.cut_every(Cut::Never);
-            proxy.cut_next(Cut::Never);
             proxy.cut_next(Cut::AfterDump(limit));
             let origin = origin(&server, proxy.address().port());
             let settings = settings(all(), directory.path());
