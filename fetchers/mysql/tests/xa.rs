@@ -151,12 +151,12 @@ async fn l53_prepared_rows_outlive_the_server_the_reader_and_the_connection() {
     for kind in Kind::ALL {
         let mut server = server_with_table(kind, Options::default()).await;
         let proxy = CutProxy::start(server.address()).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let open = async |start| {
-            let origin = origin(&server, proxy.address().port());
-            MySqlFetcher::open("test", origin, start, settings(all(), directory.path())).await.unwrap()
+        let (directory, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let proxied = origin(&server, proxy.address().port());
+        let open = async |start, directory: &Path| {
+            MySqlFetcher::open("test", proxied.clone(), start, settings(all(), directory)).await.unwrap()
         };
-        let mut fetcher = open(Start::Earliest).await;
+        let mut fetcher = open(Start::Earliest, directory.path()).await;
         let mut conns = Vec::new();
         for name in ["server", "reader", "connection"] {
             let mut conn = server.conn().await.unwrap();
@@ -173,10 +173,11 @@ async fn l53_prepared_rows_outlive_the_server_the_reader_and_the_connection() {
         let oldest = fetcher.oldest_prepared().unwrap().expect("three are prepared");
         assert!(oldest < seen.windows.last().unwrap().position());
 
-        // The reader's end, without a word: its directory and its last checkpoint are all that is left.
+        // The reader is killed: its last checkpoint and what its file has at this moment are all that is left.
+        std::fs::copy(directory.path().join("prepared.redb"), copy.path().join("prepared.redb")).unwrap();
         drop(fetcher);
         let checkpoint = seen.windows.last().unwrap().checkpoint();
-        let mut fetcher = open(Start::At(checkpoint)).await;
+        let mut fetcher = open(Start::At(checkpoint), copy.path()).await;
         assert_eq!(fetcher.oldest_prepared().unwrap(), Some(oldest));
         drop(conns);
         server.restart().await.unwrap();
