@@ -1,7 +1,11 @@
 //! What the text of a statement means for a reader of rows. This is no parser: it knows the words that decide, past
 //! comments, quotes and the default database. What it does not know stops the stream.
 
+mod definition;
+
 use tidemill_event::TableName;
+
+pub(crate) use definition::Definition;
 
 /// What a statement is to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,16 +20,13 @@ pub(crate) enum Meaning {
     /// A step of an XA transaction.
     Xa(XaStep),
     /// Tables or databases changed, with or without content that the log does not tell.
-    Schema {
-        /// The table whose content changed without rows, and how.
-        invalidates: Option<(TableName, &'static str)>,
-    },
+    Schema(Definition),
     /// Every row of the table vanished.
     Truncate(TableName),
     /// Accounts, maintenance, temporary tables: nothing that we carry.
     Nothing,
-    /// A change of rows as text.
-    Rows,
+    /// A change of rows as text, and the first table that it names.
+    Rows(Option<TableName>),
     /// No statement that we know.
     Unknown,
 }
@@ -68,9 +69,9 @@ pub(crate) fn meaning(statement: &str, database: &str, ansi_quotes: bool) -> Mea
         "ROLLBACK" => Meaning::Rollback,
         "SAVEPOINT" | "RELEASE" => Meaning::Savepoint,
         "XA" => xa(tokens),
-        "CREATE" | "ALTER" | "DROP" => definition(tokens, database),
+        "CREATE" | "ALTER" | "DROP" => definition::definition(tokens, database),
         "RENAME" if is(tokens, 1, "TABLE") || is(tokens, 1, "TABLES") => {
-            Meaning::Schema { invalidates: None }
+            definition::rename(&tokens[2..], database).map_or(Meaning::Unknown, Meaning::Schema)
         }
         "TRUNCATE" => {
             let rest = if is(tokens, 1, "TABLE") { &tokens[2..] } else { &tokens[1..] };
@@ -78,7 +79,7 @@ pub(crate) fn meaning(statement: &str, database: &str, ansi_quotes: bool) -> Mea
         }
         "DELETE" => delete(tokens, database),
         "INSERT" | "REPLACE" | "UPDATE" | "LOAD" | "CALL" | "DO" | "WITH" | "SELECT" | "EXECUTE" => {
-            Meaning::Rows
+            Meaning::Rows(changed(tokens, database))
         }
         "GRANT" | "REVOKE" | "SET" | "ANALYZE" | "OPTIMIZE" | "REPAIR" | "CHECK" | "FLUSH" | "INSTALL"
         | "UNINSTALL" | "RENAME" | "COMMENT" | "LOCK" | "UNLOCK" | "RESET" | "CHANGE" => Meaning::Nothing,
@@ -98,71 +99,57 @@ fn xa(tokens: &[Token]) -> Meaning {
     step.map_or(Meaning::Unknown, |(_, step)| Meaning::Xa(step))
 }
 
-/// CREATE, ALTER, DROP: the first word that names a kind of object decides.
-fn definition(tokens: &[Token], database: &str) -> Meaning {
-    const OURS: [&str; 6] = ["TABLE", "TABLES", "DATABASE", "SCHEMA", "INDEX", "VIEW"];
-    const OTHERS: [&str; 16] = [
-        "USER",
-        "ROLE",
-        "FUNCTION",
-        "PROCEDURE",
-        "TRIGGER",
-        "EVENT",
-        "SERVER",
-        "TABLESPACE",
-        "LOGFILE",
-        "PACKAGE",
-        "UNDO",
-        "REFERENCE",
-        "INSTANCE",
-        "RESOURCE",
-        "LIBRARY",
-        "SEQUENCE",
-    ];
-    for (at, token) in tokens.iter().enumerate().skip(1) {
-        let Some(word) = word(token).map(str::to_ascii_uppercase) else { continue };
-        match word.as_str() {
-            "TEMPORARY" => return Meaning::Nothing,
-            other if OTHERS.contains(&other) => return Meaning::Nothing,
-            ours if OURS.contains(&ours) => {
-                let invalidates = if is(tokens, 0, "ALTER") && ours == "TABLE" {
-                    invalidated(&tokens[at + 1..], database)
-                } else {
-                    None
-                };
-                return Meaning::Schema { invalidates };
-            }
-            _ => {}
-        }
-    }
-    Meaning::Unknown
-}
-
-/// Whether ALTER TABLE changes content for which no rows are logged.
-fn invalidated(tokens: &[Token], database: &str) -> Option<(TableName, &'static str)> {
-    const SILENT: [([&str; 2], &str); 5] = [
-        (["TRUNCATE", "PARTITION"], "a partition was truncated"),
-        (["DROP", "PARTITION"], "a partition was dropped"),
-        (["EXCHANGE", "PARTITION"], "a partition was exchanged with a table"),
-        (["DISCARD", "TABLESPACE"], "its tablespace was discarded"),
-        (["IMPORT", "TABLESPACE"], "its tablespace was imported"),
-    ];
-    let (table, _) = name(tokens, database)?;
-    let found = SILENT.iter().find(|(words, _)| {
-        (0..tokens.len()).any(|at| is(tokens, at, words[0]) && is(tokens, at + 1, words[1]))
-    });
-    // IF EXISTS and its kin stand before the name and are rare here: the reason tells the statement's kind all the same.
-    found.map(|(_, reason)| (table, *reason))
-}
-
 /// DELETE without a condition is what a server logs for tables whose rows vanished with a restart.
 fn delete(tokens: &[Token], database: &str) -> Meaning {
+    let rows = || Meaning::Rows(changed(tokens, database));
     if !is(tokens, 1, "FROM") {
-        return Meaning::Rows;
+        return rows();
     }
     match name(&tokens[2..], database) {
         Some((table, rest)) if rest.iter().all(|t| *t == Token::Sign(';')) => Meaning::Truncate(table),
-        _ => Meaning::Rows,
+        _ => rows(),
+    }
+}
+
+/// The first table that a change of rows names: behind FROM, INTO or TABLE, or behind the verb and its modifiers.
+fn changed(tokens: &[Token], database: &str) -> Option<TableName> {
+    const MODIFIERS: [&str; 10] = [
+        "LOW_PRIORITY",
+        "HIGH_PRIORITY",
+        "DELAYED",
+        "CONCURRENT",
+        "QUICK",
+        "IGNORE",
+        "INTO",
+        "FROM",
+        "TABLE",
+        "LOCAL",
+    ];
+    let is_modifier = |t: &Token| MODIFIERS.iter().any(|m| is(std::slice::from_ref(t), 0, m));
+    let verb = tokens.first().and_then(word)?.to_ascii_uppercase();
+    let from = match verb.as_str() {
+        "INSERT" | "REPLACE" | "UPDATE" | "DELETE" => 1,
+        // LOAD DATA INFILE 'file' … INTO TABLE t
+        "LOAD" => 1 + tokens.iter().position(|t| is(std::slice::from_ref(t), 0, "INTO"))?,
+        _ => return None,
+    };
+    let at = from + tokens[from..].iter().position(|t| !is_modifier(t))?;
+    name(&tokens[at..], database).map(|(table, _)| table)
+}
+
+impl Meaning {
+    /// With every name in lower case, as a server keeps them that takes no notice of case.
+    pub(crate) fn in_lower_case(self) -> Meaning {
+        let lower = |mut table| {
+            definition::lower(&mut table);
+            table
+        };
+        match self {
+            Meaning::Schema(definition) => Meaning::Schema(definition.in_lower_case()),
+            Meaning::Truncate(table) => Meaning::Truncate(lower(table)),
+            Meaning::Rows(table) => Meaning::Rows(table.map(lower)),
+            other => other,
+        }
     }
 }
 
@@ -257,13 +244,36 @@ fn quoted(text: &str, mark: char) -> (String, usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::definition::Effect;
     use super::*;
 
     fn of(statement: &str) -> Meaning {
         meaning(statement, "shop", false)
     }
 
-    const SCHEMA: Meaning = Meaning::Schema { invalidates: None };
+    fn t(name: &str) -> TableName {
+        let (database, table) = name.split_once('.').unwrap_or(("shop", name));
+        TableName::new(database, table)
+    }
+
+    /// The tables and what becomes of content, in short.
+    fn definition(statement: &str) -> (Vec<String>, Vec<String>) {
+        let Meaning::Schema(definition) = of(statement) else { panic!("{statement}: {:?}", of(statement)) };
+        let effect = |effect: &Effect| match effect {
+            Effect::Drop(table) => format!("drop {table}"),
+            Effect::DropDatabase(database) => format!("drop {database}"),
+            Effect::Rename { from, to } => format!("{from} to {to}"),
+            Effect::Invalidate(table, _) => format!("anew {table}"),
+        };
+        let tables = definition.tables.iter().map(ToString::to_string).collect();
+        (tables, definition.effects.iter().map(effect).collect())
+    }
+
+    fn check(statement: &str, tables: &[&str], effects: &[&str]) {
+        let (found, effects_found) = definition(statement);
+        assert_eq!(found, tables, "{statement}");
+        assert_eq!(effects_found, effects, "{statement}");
+    }
 
     #[test]
     fn statements_are_known_by_their_words() {
@@ -275,26 +285,93 @@ mod tests {
             ("SAVEPOINT half", Meaning::Savepoint),
             ("XA START X'6162',X'',1", Meaning::Xa(XaStep::Start)),
             ("xa commit 'a'", Meaning::Xa(XaStep::Commit)),
-            ("create table t (i int)", SCHEMA),
-            ("CREATE OR REPLACE TABLE t (i int)", SCHEMA),
-            ("/* app */ ALTER /* online */ TABLE t ADD c INT", SCHEMA),
-            ("-- note\nDROP TABLE `a`, `b`", SCHEMA),
-            ("/*!50708 CREATE */ UNIQUE INDEX i ON t (c)", SCHEMA),
-            ("RENAME TABLE a TO b", SCHEMA),
-            ("SET STATEMENT max_statement_time=1 FOR ALTER TABLE t FORCE", SCHEMA),
             ("CREATE TEMPORARY TABLE t (i int)", Meaning::Nothing),
             ("DROP /*!40005 TEMPORARY */ TABLE IF EXISTS t", Meaning::Nothing),
             ("CREATE USER a IDENTIFIED BY 'table'", Meaning::Nothing),
             ("CREATE DEFINER=`r`@`h` TRIGGER x BEFORE INSERT ON t FOR EACH ROW BEGIN END", Meaning::Nothing),
             ("GRANT ALL ON *.* TO a", Meaning::Nothing),
-            ("INSERT INTO t VALUES (1)", Meaning::Rows),
-            ("DELETE FROM t WHERE i = 1", Meaning::Rows),
-            ("DELETE t FROM t JOIN u", Meaning::Rows),
+            ("INSERT INTO t VALUES (1)", Meaning::Rows(Some(t("t")))),
+            ("REPLACE LOW_PRIORITY `x`.`t` VALUES (1)", Meaning::Rows(Some(t("x.t")))),
+            ("UPDATE IGNORE t SET a = 1", Meaning::Rows(Some(t("t")))),
+            ("LOAD DATA INFILE 'f' REPLACE INTO TABLE `t` (`a`)", Meaning::Rows(Some(t("t")))),
+            ("DELETE FROM t WHERE i = 1", Meaning::Rows(Some(t("t")))),
+            ("DELETE t FROM t JOIN u", Meaning::Rows(Some(t("t")))),
             ("# Dummy event replacing event type 160 that slave cannot handle.", Meaning::Unknown),
             ("", Meaning::Unknown),
             ("FROBNICATE t", Meaning::Unknown),
+            ("DROP TABLE", Meaning::Unknown),
         ] {
             assert_eq!(of(statement), expected, "{statement}");
+        }
+    }
+
+    #[test]
+    fn l62_a_definition_names_its_tables_however_it_is_written() {
+        for (statement, tables) in [
+            ("create table t (i int)", &["shop.t"][..]),
+            ("CREATE TABLE IF NOT EXISTS `x`.t LIKE u", &["x.t"]),
+            ("/* app */ ALTER /* online */ TABLE t ADD c INT", &["shop.t"]),
+            ("ALTER ONLINE TABLE IF EXISTS t ADD c INT", &["shop.t"]),
+            ("/*!50708 CREATE */ UNIQUE INDEX i ON t (c)", &["shop.t"]),
+            ("DROP INDEX IF EXISTS `on` ON x . t", &["x.t"]),
+            ("SET STATEMENT max_statement_time=1 FOR ALTER TABLE t FORCE", &["shop.t"]),
+            ("ALTER TABLE t RENAME COLUMN a TO b, RENAME INDEX c TO d", &["shop.t"]),
+            ("ALTER TABLE t REORGANIZE PARTITION p0 INTO (PARTITION p1 VALUES LESS THAN (9))", &["shop.t"]),
+            ("ALTER TABLE t COALESCE PARTITION 2", &["shop.t"]),
+            ("ALTER TABLE t COMMENT 'DROP PARTITION'", &["shop.t"]),
+            ("ALTER TABLE größe ADD `a\\` INT COMMENT 'it''s'", &["shop.größe"]),
+            ("CREATE OR REPLACE VIEW v AS SELECT 1", &[]),
+            ("ALTER DATABASE x CHARACTER SET utf8mb4", &[]),
+            ("CREATE SCHEMA IF NOT EXISTS x", &[]),
+        ] {
+            check(statement, tables, &[]);
+        }
+        let Meaning::Schema(quoted) = meaning("ALTER TABLE \"a\".\"b\" FORCE", "shop", true) else {
+            panic!("ANSI_QUOTES make names of them")
+        };
+        assert_eq!(quoted.tables, [t("a.b")]);
+        let Meaning::Schema(lower) = of("ALTER TABLE Shop.Orders RENAME Old").in_lower_case() else {
+            panic!("a definition")
+        };
+        assert_eq!(lower.tables, [t("shop.orders"), t("shop.old")]);
+        assert!(lower.concerns(&t("SHOP.Old")) && !lower.concerns(&t("shop.b")));
+    }
+
+    #[test]
+    fn l61_a_drop_tells_every_table_or_database_that_is_gone() {
+        check(
+            "-- note\nDROP TABLE IF EXISTS `a`, x.b RESTRICT",
+            &["shop.a", "x.b"],
+            &["drop shop.a", "drop x.b"],
+        );
+        check("CREATE OR REPLACE TABLE t (i int)", &["shop.t"], &["drop shop.t"]);
+        check("DROP DATABASE IF EXISTS `x`", &[], &["drop x"]);
+        let Meaning::Schema(gone) = of("DROP SCHEMA x") else { panic!("a definition") };
+        assert!(gone.concerns(&t("x.any")) && !gone.concerns(&t("shop.any")));
+    }
+
+    #[test]
+    fn l61_a_chain_of_renames_is_told_step_by_step_then_what_holds_other_rows() {
+        check(
+            "RENAME TABLE a TO _a_del, _a_gho TO a",
+            &["shop.a", "shop._a_del", "shop._a_gho"],
+            &["shop.a to shop._a_del", "shop._a_gho to shop.a", "anew shop._a_del", "anew shop.a"],
+        );
+        // A swap by a third name, which keeps nothing.
+        check(
+            "RENAME TABLES `a` TO t, b TO a, t TO b",
+            &["shop.a", "shop.t", "shop.b"],
+            &["shop.a to shop.t", "shop.b to shop.a", "shop.t to shop.b", "anew shop.b", "anew shop.a"],
+        );
+        check("RENAME TABLE IF EXISTS a WAIT 5 TO x.b", &["shop.a", "x.b"], &["shop.a to x.b", "anew x.b"]);
+        check(
+            "RENAME TABLE a TO b, b TO a",
+            &["shop.a", "shop.b"],
+            &["shop.a to shop.b", "shop.b to shop.a"],
+        );
+        let renamed = &["shop.a to shop.b", "anew shop.b"];
+        for filler in ["", "TO ", "AS ", "= "] {
+            check(&format!("ALTER TABLE a ADD c INT, RENAME {filler}b"), &["shop.a", "shop.b"], renamed);
         }
     }
 
@@ -313,13 +390,23 @@ mod tests {
     }
 
     #[test]
-    fn content_that_changes_without_rows_is_told() {
-        for statement in ["ALTER TABLE t TRUNCATE PARTITION p0", "ALTER TABLE shop.t DISCARD TABLESPACE"] {
-            let Meaning::Schema { invalidates: Some((table, _)) } = of(statement) else {
-                panic!("{statement}")
-            };
-            assert_eq!(table, TableName::new("shop", "t"));
+    fn l59_content_that_changes_without_rows_is_told() {
+        for statement in [
+            "ALTER TABLE t TRUNCATE PARTITION p0",
+            "ALTER TABLE t DROP PARTITION IF EXISTS p0, p1",
+            "ALTER TABLE shop.t DISCARD TABLESPACE",
+            "ALTER TABLE t IMPORT PARTITION p0, p1 TABLESPACE",
+            "ALTER IGNORE TABLE t ADD UNIQUE (a)",
+        ] {
+            check(statement, &["shop.t"], &["anew shop.t"]);
         }
-        assert_eq!(of("ALTER TABLE t COMMENT 'DROP PARTITION'"), SCHEMA);
+        // Both tables of an exchange hold other rows.
+        for statement in [
+            "ALTER TABLE t EXCHANGE PARTITION p0 WITH TABLE x.u WITHOUT VALIDATION",
+            "ALTER TABLE t CONVERT PARTITION p0 TO TABLE x.u",
+            "ALTER TABLE t CONVERT TABLE x.u TO PARTITION p0 VALUES LESS THAN (5)",
+        ] {
+            check(statement, &["shop.t", "x.u"], &["anew shop.t", "anew x.u"]);
+        }
     }
 }

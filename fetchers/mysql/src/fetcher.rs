@@ -1,6 +1,7 @@
 //! The fetcher: drives a transport through the assembler, and makes a lost connection again.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_event::{Position, Scn, Timeline, Window};
@@ -13,6 +14,7 @@ use crate::options::{Origin, ServerOptions};
 use crate::place::Place;
 use crate::prepared::PreparedStore;
 use crate::random;
+use crate::schema::{self, Asker, Schemas};
 use crate::settings::Settings;
 use crate::start::{self, Plan};
 use crate::transport::{
@@ -30,6 +32,7 @@ pub struct MySqlFetcher {
     /// The compressed transaction in hand.
     payload: Option<Payload>,
     assembler: Assembler,
+    asker: Asker,
     retry: Retry,
     /// What it stopped with; every later call gives it again.
     failed: Option<FetchError>,
@@ -52,6 +55,8 @@ enum Taken {
     Ready,
     /// Everything is used up.
     Drained,
+    /// The server is to be asked for a table's definition.
+    Ask,
     /// The log is to be read again from the last boundary.
     Again,
 }
@@ -70,23 +75,24 @@ impl MySqlFetcher {
         let settings = settings.into();
         let resumed = start::resumed(&start);
         let prepared = PreparedStore::open(settings.directory.as_deref(), resumed)?;
-        let (server_id, plan, transport, timeline, end_at_open) = match &origin {
+        let (server_id, plan, transport, timeline, end_at_open, lower_case_names) = match &origin {
             Origin::Server(options) => {
                 let server_id = options.server_id.unwrap_or_else(random::server_id);
                 let opened = timeout(CONNECT_TIME_MAX, open_server(options, &start, server_id)).await;
                 let opened = opened.unwrap_or_else(|_| Err(too_slow()));
-                let (plan, transport, timeline, end) =
+                let (plan, transport, timeline, end, lower_case) =
                     opened.map_err(|e| placed(final_error(e, options), position_of(&start)))?;
-                (server_id, plan, Transport::Server(transport.into()), timeline, end)
+                (server_id, plan, Transport::Server(transport.into()), timeline, end, lower_case)
             }
             Origin::Files(options) => {
                 let plan = start::in_files(options, &start).await?;
                 let place = plan.resume.place.as_ref().expect("files always begin at a place");
                 let transport = FilesTransport::open(options, place).await?;
                 let timeline = plan.resume.timeline.clone();
-                (0, plan, Transport::Files(transport.into()), timeline, None)
+                (0, plan, Transport::Files(transport.into()), timeline, None, false)
             }
         };
+        let schemas = Schemas::open(settings.directory.as_deref(), Arc::clone(&timeline.server))?;
         let begin = assemble::Origin {
             source: source.into(),
             timeline,
@@ -94,6 +100,8 @@ impl MySqlFetcher {
             executed: plan.resume.executed.clone(),
             skip: plan.skip,
             live: matches!(origin, Origin::Server(_)),
+            schemas,
+            lower_case_names,
         };
         let mut fetcher = MySqlFetcher {
             origin,
@@ -103,6 +111,7 @@ impl MySqlFetcher {
             payload: None,
             assembler: Assembler::new(begin, settings.selector, settings.values, plan.flavour)
                 .with(settings.judge, prepared),
+            asker: Asker::default(),
             retry: Retry::default(),
             failed: None,
             end_at_open,
@@ -157,8 +166,11 @@ impl MySqlFetcher {
             self.reconnect().await?;
         }
         loop {
+            // Also after this call was dropped while it waited for the answer.
+            self.ask().await?;
             match self.take()? {
                 Taken::Ready => return Ok(true),
+                Taken::Ask => continue,
                 Taken::Again => {
                     self.disconnect()?;
                     return Ok(true);
@@ -182,6 +194,15 @@ impl MySqlFetcher {
                 }
             }
         }
+    }
+
+    /// Asks the server for the definition that a table map waits for, if one does.
+    async fn ask(&mut self) -> Result<(), TransportError> {
+        let (Some(wanted), Origin::Server(options)) = (self.assembler.wanted(), &self.origin) else {
+            return Ok(());
+        };
+        let answer = schema::answer(&mut self.asker, options, wanted).await?;
+        Ok(self.assembler.answer(answer)?)
     }
 
     /// Uses up the bytes that are there, until a window is ready.
@@ -213,6 +234,7 @@ impl MySqlFetcher {
             match step {
                 Step::Next => {}
                 Step::Again => return Ok(Taken::Again),
+                Step::Ask => return Ok(Taken::Ask),
                 Step::Unpack(body) => {
                     let payload = Payload::new(body).map_err(|m| self.assembler.malformed(m))?;
                     self.payload = Some(payload);
@@ -332,12 +354,13 @@ async fn open_server(
     options: &ServerOptions,
     start: &Start,
     server_id: u32,
-) -> Result<(Plan, ServerTransport, Timeline, Option<Scn>), TransportError> {
+) -> Result<(Plan, ServerTransport, Timeline, Option<Scn>, bool), TransportError> {
     let mut connection = Connection::open(options).await?;
     let mut facts = read_facts(&mut connection).await?;
     let plan = start::on_server(&mut connection, options, &facts, start).await?;
+    let lower_case_names = facts.lower_case_names;
     let (transport, timeline) = plan.resume.dump(connection, options, &mut facts, server_id).await?;
-    Ok((plan, transport, timeline, facts.end.scn()))
+    Ok((plan, transport, timeline, facts.end.scn(), lower_case_names))
 }
 
 async fn connect(

@@ -23,6 +23,7 @@ mod place;
 mod preflight;
 mod prepared;
 mod random;
+mod schema;
 mod settings;
 mod start;
 mod table;

@@ -19,6 +19,10 @@ pub(crate) const SILENT_BYTES_MAX: u64 = 1 << 20;
 /// Table maps of one connection and layouts of all; past this many the caches start anew.
 pub(crate) const TABLE_MAPS_MAX: usize = 1 << 14;
 
+/// Definitions that were asked for are said to be in force still after this many bytes of the log: a reader that comes
+/// back looks through no more of it than this.
+pub(crate) const SCHEMA_MARK_BYTES: u64 = 64 << 20;
+
 /// Between two looks at a file that is followed.
 pub(crate) const FOLLOW_PAUSE: Duration = Duration::from_millis(20);
 

@@ -318,7 +318,7 @@ async fn l77_a_replica_of_the_same_lineage_continues_as_a_new_timeline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn definitions_and_truncates_come_in_their_place() {
+async fn l60_definitions_and_truncates_come_in_their_place() {
     for kind in Kind::ALL {
         let server = Server::start(kind, Options::default()).await.unwrap();
         server
@@ -342,11 +342,22 @@ async fn definitions_and_truncates_come_in_their_place() {
                     statement.split_whitespace().next().unwrap().to_owned()
                 }
                 SeenChange::Event { kind: EventKind::Truncate { table }, .. } => format!("truncate {table}"),
+                SeenChange::Event { kind: EventKind::Drop { table }, .. } => format!("drop {table}"),
                 SeenChange::Event { kind, .. } => panic!("{kind:?}"),
             })
             .collect();
-        let expected =
-            ["CREATE", "CREATE", "row d.t", "truncate d.t", "ALTER", "row d.t", "CREATE", "row d.u", "DROP"];
+        let expected = [
+            "CREATE",
+            "CREATE",
+            "row d.t",
+            "truncate d.t",
+            "ALTER",
+            "row d.t",
+            "CREATE",
+            "row d.u",
+            "drop d.t",
+            "DROP",
+        ];
         assert_eq!(words, expected, "{kind}");
     }
 }

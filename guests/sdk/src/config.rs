@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::consumer::TableName;
 use crate::{Error, Pattern, TableDef};
 
 /// Reads the configuration that `setup` was given. The empty text means `{}`.
@@ -23,6 +24,12 @@ impl Tables {
     /// Whether the guest is for this table; without any pattern it is for all.
     pub fn contain(&self, table: &TableDef) -> bool {
         self.0.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| table.is_named_by(pattern)))
+    }
+
+    /// Whether the guest is for the table of that name.
+    pub fn name(&self, table: &TableName) -> bool {
+        let named = |pattern: &Pattern| pattern.matches(&[&table.schema, &table.name]);
+        self.0.as_ref().is_none_or(|patterns| patterns.iter().any(named))
     }
 
     /// Sees to it that every pattern can match: `schema.table`.

@@ -8,7 +8,10 @@ use crate::bindings::consumer::exports::tidemill::guest::change_consumer as cont
 use crate::row::Row;
 use crate::{Error, TableDef, config};
 
-pub use contract::{Batch as RawBatch, ChangeSet, Failure, Interest, Part, Phase};
+pub use contract::{
+    Batch as RawBatch, ChangeSet, Failure, Happening, Interest, Invalidation, Part, Phase, Renaming,
+    SchemaChange, TableName,
+};
 
 impl From<Error> for Failure {
     /// Nothing of the batch was done.
@@ -41,6 +44,9 @@ pub trait Consumer: Sized + 'static {
     type Config: DeserializeOwned;
     /// What is prepared once a table.
     type Plan: 'static;
+    /// Whether it is told what happened to tables without a change of each row ([`Transaction::items`]). One that is not
+    /// is stopped by what would make its copy of a table wrong.
+    const TAKES_EVENTS: bool = false;
     /// Called once, first.
     ///
     /// # Errors
@@ -117,13 +123,43 @@ pub struct Change<'a, P> {
     pub before: Option<Row<'a>>,
 }
 
+/// Something that happened to a table or to several.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// Its place in the batch, among the changes.
+    pub place: u32,
+    /// What happened.
+    pub what: &'a Happening,
+}
+
+/// A change, or something that happened.
+#[derive(Debug)]
+pub enum Item<'a, P> {
+    /// A change of one row.
+    Change(Change<'a, P>),
+    /// Something that happened to a table; only where [`Consumer::TAKES_EVENTS`] is set.
+    Event(Event<'a>),
+}
+
+impl TableName {
+    /// `schema.name`
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+/// In [`Batch::order`]: not a change-set, but an event.
+const EVENT: u32 = u32::MAX - 1;
+/// In [`Batch::order`]: nothing came for that place.
+const NOTHING: u32 = u32::MAX;
+
 impl<'a, P> Batch<'a, P> {
     fn new(raw: &'a contract::Batch, planned: &'a BTreeMap<u32, P>) -> Result<Self, Error> {
         let plan = |set: &ChangeSet| planned.get(&set.table).ok_or_else(|| crate::not_planned(set.table));
         let plans = raw.changes.iter().map(plan).collect::<Result<_, _>>()?;
         let total: usize = raw.transactions.iter().map(|transaction| transaction.changes as usize).sum();
         let broken = || Error::Fatal("the batch's places are not those of its transactions".to_owned());
-        let mut order = vec![(u32::MAX, 0); total];
+        let mut order = vec![(NOTHING, 0); total];
         for (number, set) in (0u32..).zip(&raw.changes) {
             if set.places.len() != set.ops.len() || set.ops.iter().any(|op| Op::of(*op).is_none()) {
                 return Err(broken());
@@ -132,7 +168,10 @@ impl<'a, P> Batch<'a, P> {
                 *order.get_mut(*place as usize).ok_or_else(broken)? = (number, row);
             }
         }
-        if order.iter().any(|(number, _)| *number == u32::MAX) {
+        for (index, event) in (0u32..).zip(&raw.events) {
+            *order.get_mut(event.place as usize).ok_or_else(broken)? = (EVENT, index);
+        }
+        if order.iter().any(|(number, _)| *number == NOTHING) {
             return Err(broken());
         }
         Ok(Batch { raw, plans, order })
@@ -143,12 +182,12 @@ impl<'a, P> Batch<'a, P> {
         self.raw.phase
     }
 
-    /// How many changes it has.
+    /// How many changes and events it has.
     pub fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Whether it has no change.
+    /// Whether it has neither change nor event.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
@@ -167,19 +206,22 @@ impl<'a, P> Batch<'a, P> {
         })
     }
 
-    fn change(&self, place: usize) -> Change<'_, P> {
+    fn item(&self, place: usize) -> Item<'_, P> {
         let (number, row) = self.order[place];
+        if number == EVENT {
+            return Item::Event(Event { place: place as u32, what: &self.raw.events[row as usize].what });
+        }
         let set = &self.raw.changes[number as usize];
         let op = Op::of(set.ops[row as usize]).expect("checked when the batch came");
         let image = |columns| Row::new(columns, row as usize);
-        Change {
+        Item::Change(Change {
             plan: self.plans[number as usize],
             set: number as usize,
             op,
             place: place as u32,
             after: (op != Op::Delete).then(|| image(&set.after)),
             before: matches!(op, Op::Update | Op::Delete).then(|| image(&set.before)),
-        }
+        })
     }
 }
 
@@ -214,10 +256,18 @@ impl<'a, P> Transaction<'a, P> {
         matches!(self.raw.part, Part::Middle | Part::Last)
     }
 
+    /// Its changes and what happened among them, in the order of its statements.
+    pub fn items(&self) -> impl Iterator<Item = Item<'a, P>> {
+        let batch = self.batch;
+        (self.first..self.first + self.raw.changes as usize).map(|place| batch.item(place))
+    }
+
     /// Its changes, in the order of its statements.
     pub fn changes(&self) -> impl Iterator<Item = Change<'a, P>> {
-        let batch = self.batch;
-        (self.first..self.first + self.raw.changes as usize).map(|place| batch.change(place))
+        self.items().filter_map(|item| match item {
+            Item::Change(change) => Some(change),
+            Item::Event(_) => None,
+        })
     }
 }
 
@@ -234,6 +284,12 @@ impl<C: Consumer> Running<C> {
     /// The guest's own.
     pub fn setup(config: &str) -> Result<Self, Error> {
         Ok(Running { consumer: C::setup(config::read(config)?)?, plans: BTreeMap::new() })
+    }
+
+    /// `change-consumer.takes-events`
+    #[must_use]
+    pub fn takes_events(&self) -> bool {
+        C::TAKES_EVENTS
     }
 
     /// `change-consumer.plan`
@@ -271,6 +327,10 @@ macro_rules! export_consumer {
             use $crate::bindings::consumer::exports::tidemill::guest::change_consumer;
             $crate::running!($crate::consumer::Running<$guest>);
             impl change_consumer::Guest for Component {
+                fn takes_events() -> bool {
+                    // The host asks after `setup`, and without one there is nothing to take.
+                    running(|guest| Ok::<_, $crate::Error>(guest.takes_events())).unwrap_or(false)
+                }
                 fn plan(table: $crate::TableDef) -> Result<Option<change_consumer::Interest>, $crate::Error> {
                     running(|guest| guest.plan(&table))
                 }
@@ -296,7 +356,7 @@ macro_rules! export_consumer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::{Batch, Consumer, Failure, Interested, Op, Part, Phase, Running};
+    use super::{Batch, Consumer, Failure, Happening, Interested, Item, Op, Part, Phase, Running};
     use crate::config::NoConfig;
     use crate::testing::{self, Deliveries};
     use crate::{Error, TableDef, build};
@@ -320,7 +380,14 @@ mod tests {
         }
         fn process(&mut self, batch: &Batch<'_, String>) -> Result<(), Failure> {
             for transaction in batch.transactions() {
-                for change in transaction.changes() {
+                for item in transaction.items() {
+                    let change = match item {
+                        Item::Change(change) => change,
+                        Item::Event(event) => {
+                            self.0.push(format!("{} event {}", transaction.id(), event.place));
+                            continue;
+                        }
+                    };
                     let after = change.after.and_then(|row| row.get::<i64>(0));
                     let before = change.before.and_then(|row| row.get::<i64>(0));
                     self.0.push(format!(
@@ -363,6 +430,23 @@ mod tests {
                 "t2 orders Snapshot Some(3) None",
             ]
         );
+    }
+
+    #[test]
+    fn what_happened_comes_in_its_place_among_the_changes() {
+        let orders = testing::table("shop.orders", &[("id", "int64")], &["id"]);
+        let mut notes = Running::<Notes>::setup("").unwrap();
+        notes.plan(&orders).unwrap();
+        let ints = |values: &[i64]| vec![build::Ints::of(values)];
+        let mut deliveries = Deliveries::new(Phase::Live);
+        deliveries
+            .begin("t1", Part::Whole)
+            .changes(&orders, &[0], ints(&[1]), ints(&[0]))
+            .event(Happening::Truncated(testing::name("shop.orders")))
+            .changes(&orders, &[0], ints(&[2]), ints(&[0]));
+        notes.process(&deliveries.batch()).unwrap();
+        let inserted = |id| format!("t1 orders Insert Some({id}) None");
+        assert_eq!(notes.consumer.0, [inserted(1), "t1 event 1".to_owned(), inserted(2)]);
     }
 
     #[test]

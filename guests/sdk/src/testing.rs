@@ -2,7 +2,7 @@
 //! not call it.
 
 use crate::bindings::consumer::exports::tidemill::guest::change_consumer::{
-    Batch as RawBatch, ChangeSet, Part, Phase, Transaction,
+    Batch as RawBatch, ChangeSet, Event, Happening, Part, Phase, TableName, Transaction,
 };
 use crate::{Column, ColumnDef, Logical, Physical, Rows, TableDef};
 
@@ -22,6 +22,15 @@ pub fn table(path: &str, columns: &[(&str, &str)], key: &[&str]) -> TableDef {
     };
     table.key = key.iter().map(|name| table.ordinal(name).expect("a key column that is there")).collect();
     table
+}
+
+/// The name `schema.name`.
+///
+/// # Panics
+/// When the path has no schema.
+pub fn name(path: &str) -> TableName {
+    let (schema, name) = path.split_once('.').expect("a path schema.table");
+    TableName { schema: schema.to_owned(), name: name.to_owned() }
 }
 
 /// A nullable column of that name and logical type.
@@ -65,13 +74,14 @@ pub struct Deliveries {
     phase: Phase,
     transactions: Vec<Transaction>,
     sets: Vec<ChangeSet>,
+    events: Vec<Event>,
     places: u32,
 }
 
 impl Deliveries {
     /// An empty batch of that phase.
     pub fn new(phase: Phase) -> Self {
-        Deliveries { phase, transactions: Vec::new(), sets: Vec::new(), places: 0 }
+        Deliveries { phase, transactions: Vec::new(), sets: Vec::new(), events: Vec::new(), places: 0 }
     }
 
     /// Begins a transaction of that name; its SCN is its number in the batch, from 1.
@@ -107,12 +117,24 @@ impl Deliveries {
         self
     }
 
+    /// Adds something that happened to the transaction.
+    ///
+    /// # Panics
+    /// Before any transaction.
+    pub fn event(&mut self, what: Happening) -> &mut Self {
+        self.transactions.last_mut().expect("a transaction has begun").changes += 1;
+        self.events.push(Event { place: self.places, what });
+        self.places += 1;
+        self
+    }
+
     /// The batch.
     pub fn batch(&mut self) -> RawBatch {
         RawBatch {
             phase: self.phase,
             transactions: std::mem::take(&mut self.transactions),
             changes: std::mem::take(&mut self.sets),
+            events: std::mem::take(&mut self.events),
         }
     }
 }

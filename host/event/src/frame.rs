@@ -310,25 +310,47 @@ fn write_table(w: &mut Writer, table: &TableChanges, batch: &EncodedData) {
     absent.iter().for_each(|(column, _)| w.u32(*column));
 }
 
+fn write_name(w: &mut Writer, name: &TableName) {
+    w.text(&name.database);
+    w.text(&name.table);
+}
+
+fn read_name(r: &mut Reader<'_>) -> Result<TableName, Malformed> {
+    Ok(TableName::new(r.text()?, r.text()?))
+}
+
 fn write_event(w: &mut Writer, e: &Event) {
     w.u32(e.ordinal);
     w.u32(e.txn);
     match &e.kind {
-        EventKind::SchemaChange { database, statement } => {
+        EventKind::SchemaChange { database, tables, statement } => {
             w.u8(if statement.is_some() { 1 } else { 4 });
             w.text(database);
+            w.u32(tables.len() as u32);
+            tables.iter().for_each(|table| write_name(w, table));
             statement.iter().for_each(|s| w.text(s));
         }
         EventKind::Truncate { table } => {
             w.u8(2);
-            w.text(&table.database);
-            w.text(&table.table);
+            write_name(w, table);
         }
         EventKind::Invalidate { table, reason } => {
             w.u8(3);
-            w.text(&table.database);
-            w.text(&table.table);
+            write_name(w, table);
             w.text(reason);
+        }
+        EventKind::Drop { table } => {
+            w.u8(5);
+            write_name(w, table);
+        }
+        EventKind::DropDatabase { database } => {
+            w.u8(6);
+            w.text(database);
+        }
+        EventKind::Rename { from, to } => {
+            w.u8(7);
+            write_name(w, from);
+            write_name(w, to);
         }
     }
 }
@@ -423,12 +445,18 @@ fn read_transaction(r: &mut Reader<'_>) -> Result<Transaction, Malformed> {
 
 fn read_event(r: &mut Reader<'_>) -> Result<Event, Malformed> {
     let (ordinal, txn) = (r.u32()?, r.u32()?);
-    let table = |r: &mut Reader<'_>| Ok::<_, Malformed>(TableName::new(r.text()?, r.text()?));
     let kind = match r.u8()? {
-        1 => EventKind::SchemaChange { database: r.text()?.into(), statement: Some(r.text()?.into()) },
-        2 => EventKind::Truncate { table: table(r)? },
-        3 => EventKind::Invalidate { table: table(r)?, reason: r.text()?.into() },
-        4 => EventKind::SchemaChange { database: r.text()?.into(), statement: None },
+        with @ (1 | 4) => {
+            let database = r.text()?.into();
+            let tables = (0..r.count(8)?).map(|_| read_name(r)).collect::<Result<_, _>>()?;
+            let statement = if with == 1 { Some(r.text()?.into()) } else { None };
+            EventKind::SchemaChange { database, tables, statement }
+        }
+        2 => EventKind::Truncate { table: read_name(r)? },
+        3 => EventKind::Invalidate { table: read_name(r)?, reason: r.text()?.into() },
+        5 => EventKind::Drop { table: read_name(r)? },
+        6 => EventKind::DropDatabase { database: r.text()?.into() },
+        7 => EventKind::Rename { from: read_name(r)?, to: read_name(r)? },
         _ => return Err(r.malformed("an unknown event")),
     };
     Ok(Event { ordinal, txn, kind })

@@ -102,6 +102,8 @@ pub enum EventKind {
     SchemaChange {
         /// The database that was current.
         database: String,
+        /// The tables that the statement defines or changes; empty where it is about a database or a view.
+        tables: Vec<TableName>,
         /// The statement, as the source logged it; `None` where the source policy removed it.
         statement: Option<String>,
     },
@@ -110,6 +112,24 @@ pub enum EventKind {
         /// The table.
         table: TableName,
     },
+    /// The table is gone, and with it every row, without a change each. One of the same name is another table.
+    Drop {
+        /// The table.
+        table: TableName,
+    },
+    /// A database is gone with every table in it.
+    DropDatabase {
+        /// The database.
+        database: String,
+    },
+    /// A table has another name. Its rows came as those of the old name and do not come again: unless a later step of
+    /// the same statement takes the new name away, an [`EventKind::Invalidate`] of it follows.
+    Rename {
+        /// The name that it had.
+        from: TableName,
+        /// The name that it has.
+        to: TableName,
+    },
     /// The table's content changed in a way that the log does not tell; it must be cloned again.
     Invalidate {
         /// The table.
@@ -117,6 +137,22 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+}
+
+impl EventKind {
+    /// The tables that it names; none where it is about a database or a view.
+    pub fn tables(&self) -> Vec<&TableName> {
+        match self {
+            EventKind::SchemaChange { tables, .. } => tables.iter().collect(),
+            EventKind::Truncate { table }
+            | EventKind::Drop { table }
+            | EventKind::Invalidate { table, .. } => {
+                vec![table]
+            }
+            EventKind::Rename { from, to } => vec![from, to],
+            EventKind::DropDatabase { .. } => vec![],
+        }
+    }
 }
 
 /// See the module.

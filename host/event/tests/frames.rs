@@ -276,7 +276,7 @@ fn merged_windows_say_what_they_said_one_after_the_other() {
     };
     let apart: Vec<_> = both.iter().flat_map(|w| said(w)).collect();
     assert_eq!(said(&merged), apart);
-    assert_eq!((merged.span, merged.events.len()), (Span { after: Scn(100), upto: Scn(900) }, 8));
+    assert_eq!((merged.span, merged.events.len()), (Span { after: Scn(100), upto: Scn(900) }, 14));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// The version of the contract that this host speaks.
-pub(crate) const VERSION: &str = "0.1.0";
+pub(crate) const VERSION: &str = "0.2.0";
 
 #[derive(ComponentType, Lift, Lower, Clone, Copy, Debug, PartialEq, Eq)]
 #[component(enum)]
@@ -323,10 +323,64 @@ pub(crate) struct ChangeSet<'a> {
 
 #[derive(ComponentType, Lower, Clone, Copy, Debug)]
 #[component(record)]
+pub(crate) struct TableName<'a> {
+    pub schema: &'a str,
+    pub name: &'a str,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy, Debug)]
+#[component(record)]
+pub(crate) struct SchemaChange<'a> {
+    pub schema: &'a str,
+    pub tables: &'a [TableName<'a>],
+    pub statement: Option<&'a str>,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy, Debug)]
+#[component(record)]
+pub(crate) struct Renaming<'a> {
+    pub from: TableName<'a>,
+    pub to: TableName<'a>,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy, Debug)]
+#[component(record)]
+pub(crate) struct Invalidation<'a> {
+    pub table: TableName<'a>,
+    pub reason: &'a str,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy, Debug)]
+#[component(variant)]
+pub(crate) enum Happening<'a> {
+    #[component(name = "schema-changed")]
+    SchemaChanged(SchemaChange<'a>),
+    #[component(name = "truncated")]
+    Truncated(TableName<'a>),
+    #[component(name = "dropped")]
+    Dropped(TableName<'a>),
+    #[component(name = "schema-dropped")]
+    SchemaDropped(&'a str),
+    #[component(name = "renamed")]
+    Renamed(Renaming<'a>),
+    #[component(name = "invalidated")]
+    Invalidated(Invalidation<'a>),
+}
+
+#[derive(ComponentType, Lower, Clone, Copy, Debug)]
+#[component(record)]
+pub(crate) struct Event<'a> {
+    pub place: u32,
+    pub what: Happening<'a>,
+}
+
+#[derive(ComponentType, Lower, Clone, Copy, Debug)]
+#[component(record)]
 pub(crate) struct Batch<'a> {
     pub phase: Phase,
     pub transactions: &'a [Transaction<'a>],
     pub changes: &'a [ChangeSet<'a>],
+    pub events: &'a [Event<'a>],
 }
 
 #[derive(ComponentType, Lift, Clone, Debug)]

@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, UInt32Array, downcast_primitive_array, new_null_array};
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::DataType;
-use tidemill_event::{Change, Part, TableChanges, Window};
+use tidemill_event::{Change, EventKind, Part, TableChanges, Window};
 
 use crate::abi::{self, Interest};
 use crate::convert;
@@ -22,21 +22,40 @@ const UPDATE: u8 = 1;
 const DELETE: u8 = 2;
 const SNAPSHOT_ROW: u8 = 3;
 
-/// One change as a consumer sees it.
+/// One change or event as a consumer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     ordinal: u32,
     txn: u32,
-    table: u32,
-    op: u8,
-    before: Option<u32>,
-    after: Option<u32>,
+    what: What,
 }
 
-/// Every change that the consumer wants, in commit order. `interests` has one entry a table of the window.
-pub(crate) fn entries(window: &Window, interests: &[Option<Arc<Interest>>], snapshot: bool) -> Vec<Entry> {
-    let mut entries = Vec::with_capacity(window.row_count());
-    let mut tables = 0;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Change {
+        table: u32,
+        op: u8,
+        before: Option<u32>,
+        after: Option<u32>,
+    },
+    /// Its index in the window.
+    Event(u32),
+}
+
+/// Every change that the consumer wants, in commit order, and those events of the window. `interests` has one entry a
+/// table of the window.
+pub(crate) fn entries(
+    window: &Window,
+    interests: &[Option<Arc<Interest>>],
+    events: &[u32],
+    snapshot: bool,
+) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(window.row_count() + events.len());
+    let mut tables = usize::from(!events.is_empty());
+    entries.extend(events.iter().map(|index| {
+        let event = &window.events[*index as usize];
+        Entry { ordinal: event.ordinal, txn: event.txn, what: What::Event(*index) }
+    }));
     for (table, changes) in window.tables.iter().enumerate() {
         if interests[table].is_some() {
             tables += 1;
@@ -52,7 +71,8 @@ pub(crate) fn entries(window: &Window, interests: &[Option<Arc<Interest>>], snap
 
 fn table_entries(changes: &TableChanges, table: u32, snapshot: bool, entries: &mut Vec<Entry>) {
     for Change { ordinal, txn, before, after, .. } in changes.changes(table) {
-        let entry = |op, before, after| Entry { ordinal, txn, table, op, before, after };
+        let entry =
+            |op, before, after| Entry { ordinal, txn, what: What::Change { table, op, before, after } };
         match (before, after) {
             (None, after) => {
                 entries.push(entry(if snapshot { SNAPSHOT_ROW } else { INSERT }, None, after));
@@ -222,6 +242,7 @@ impl<'a> Weigh<'a> {
                     + all.rows_bytes(index, 0..table.rows.num_rows(), |i| &i.before)
             })
             .sum();
+        let bytes = bytes + window.events.iter().map(|event| event_bytes(&event.kind)).sum::<usize>();
         all.bytes_matter = bytes > limits.input_bytes;
         all
     }
@@ -238,10 +259,12 @@ impl<'a> Weigh<'a> {
             return Load { rows, bytes: 0 };
         }
         let one = |row: Option<u32>| row.map_or(0..0, |row| row as usize..row as usize + 1);
-        let bytes = |entry: &Entry| {
-            let table = entry.table as usize;
-            self.rows_bytes(table, one(entry.after), |i| &i.after)
-                + self.rows_bytes(table, one(entry.before), |i| &i.before)
+        let bytes = |entry: &Entry| match entry.what {
+            What::Event(index) => event_bytes(&self.window.events[index as usize].kind),
+            What::Change { table, before, after, .. } => {
+                self.rows_bytes(table as usize, one(after), |i| &i.after)
+                    + self.rows_bytes(table as usize, one(before), |i| &i.before)
+            }
         };
         Load { rows, bytes: run.iter().map(bytes).sum() }
     }
@@ -250,6 +273,24 @@ impl<'a> Weigh<'a> {
         let load = sum.plus(more);
         load.rows <= self.limits.batch_rows.max(1) && load.bytes <= self.limits.input_bytes
     }
+}
+
+/// What the texts of an event take; a name is as good as nothing.
+fn event_bytes(kind: &EventKind) -> usize {
+    match kind {
+        EventKind::SchemaChange { statement, .. } => statement.as_ref().map_or(0, String::len),
+        EventKind::Invalidate { reason, .. } => reason.len(),
+        _ => 0,
+    }
+}
+
+/// The events of one cut: the place of each in the batch, and its index in the window.
+pub(crate) fn events(entries: &[Entry]) -> Vec<(u32, usize)> {
+    let event = |(place, entry): (u32, &Entry)| match entry.what {
+        What::Event(index) => Some((place, index as usize)),
+        What::Change { .. } => None,
+    };
+    (0..).zip(entries).filter_map(event).collect()
 }
 
 /// One table's changes of a batch.
@@ -262,28 +303,38 @@ pub(crate) struct TableBatch {
     pub(crate) before: Input,
 }
 
+/// One change of a table, in its place in the batch.
+#[derive(Clone, Copy)]
+struct Placed {
+    place: u32,
+    op: u8,
+    before: Option<u32>,
+    after: Option<u32>,
+}
+
 /// The changes of one cut, by table.
 pub(crate) fn table_batches(
     window: &Window,
     entries: &[Entry],
     interests: &[Option<Arc<Interest>>],
 ) -> Vec<TableBatch> {
-    let mut by_table: Vec<Vec<(u32, Entry)>> = vec![vec![]; window.tables.len()];
-    for (place, entry) in entries.iter().enumerate() {
-        by_table[entry.table as usize].push((place as u32, *entry));
+    let mut by_table: Vec<Vec<Placed>> = vec![vec![]; window.tables.len()];
+    for (place, entry) in (0..).zip(entries) {
+        if let What::Change { table, op, before, after } = entry.what {
+            by_table[table as usize].push(Placed { place, op, before, after });
+        }
     }
     let mut batches = vec![];
     for (table, placed) in by_table.into_iter().enumerate() {
         let Some(interest) = interests[table].as_ref().filter(|_| !placed.is_empty()) else { continue };
         let changes = &window.tables[table];
-        let rows =
-            |of: fn(&Entry) -> Option<u32>| Picked::new(placed.iter().map(|(_, entry)| of(entry)).collect());
+        let rows = |of: fn(&Placed) -> Option<u32>| Picked::new(placed.iter().map(of).collect());
         batches.push(TableBatch {
             table,
-            places: placed.iter().map(|(place, _)| *place).collect(),
-            ops: placed.iter().map(|(_, entry)| entry.op).collect(),
-            after: rows(|entry| entry.after).input(changes, &interest.after),
-            before: rows(|entry| entry.before).input(changes, &interest.before),
+            places: placed.iter().map(|change| change.place).collect(),
+            ops: placed.iter().map(|change| change.op).collect(),
+            after: rows(|change| change.after).input(changes, &interest.after),
+            before: rows(|change| change.before).input(changes, &interest.before),
         });
     }
     batches

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_event::{EventKind, SchemaId, TableName, TableSchema, Window};
+use tidemill_event::{SchemaId, TableName, TableSchema, Window};
 use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, TypedFunc};
 
@@ -15,6 +15,7 @@ use crate::batch::{self, Cut, Entry, TableBatch};
 use crate::convert::{self, Lowered};
 use crate::effects::{Effects, Mark, OutputRows, StateReader, StateWrite};
 use crate::error::{Answer, At, GuestEnd, GuestError, LimitHit};
+use crate::events::{self, Told};
 use crate::grant::{self, Grant};
 use crate::guest::{self, Exports, GuestConfig, Setup};
 use crate::link;
@@ -26,6 +27,7 @@ use crate::table::{self, TableIds};
 type Plan = TypedFunc<(abi::TableDef<'static>,), (Result<Option<Interest>, abi::Error>,)>;
 type Process = TypedFunc<(Batch<'static>,), (Result<(), abi::Failure>,)>;
 type Close = TypedFunc<(), ()>;
+type TakesEvents = TypedFunc<(), (bool,)>;
 
 /// Where the subscription is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub struct Delivered {
     pub complete: bool,
     /// Transactions, and parts of them, that the guest was given.
     pub transactions: u64,
-    /// Changes that the guest was given.
+    /// Changes and events that the guest was given.
     pub changes: u64,
     /// The last write of each key.
     pub state: Vec<StateWrite>,
@@ -90,6 +92,7 @@ struct Live {
     plan: Plan,
     process: Process,
     close: Close,
+    takes_events: bool,
     planned: HashSet<u32>,
     bytes_at_start: usize,
     /// The effects up to the end of the last completed transaction.
@@ -193,33 +196,44 @@ impl ConsumerStage {
         for table in &window.tables {
             interests.push(self.plan(&table.schema, &at.table(&table.schema)).await?);
         }
-        self.check_events(window, at)?;
-        let entries = batch::entries(window, &interests, phase == DeliveryPhase::Snapshot);
+        let told = self.told_events(window, at).await?;
+        let entries = batch::entries(window, &interests, &told, phase == DeliveryPhase::Snapshot);
         let cuts = batch::cuts(window, &entries, &interests, &self.config.limits)
             .map_err(|limit| failed(&self.module, "process", at, GuestEnd::Limit(limit)))?;
         Ok((interests, entries, cuts))
     }
 
-    /// What this version of the contract has no word for stops the consumer, rather than pass it by.
-    fn check_events(&self, window: &Window, at: &At) -> Result<(), GuestError> {
-        for event in &window.events {
-            let (table, what) = match &event.kind {
-                EventKind::SchemaChange { .. } => continue,
-                EventKind::Truncate { table } => (table, "was truncated".to_owned()),
-                EventKind::Invalidate { table, reason } => (table, format!("must be cloned again: {reason}")),
-            };
-            if self.wanted.get(table) == Some(&false) {
-                continue;
-            }
-            let scn = window.transactions.get(event.txn as usize).map_or(window.span.upto, |txn| txn.scn);
-            let text = format!(
-                "table {table} {what}, in the transaction at {scn}; contract {} cannot tell a consumer: empty or \
-                 reload what it wrote, and start it again after {scn}",
-                abi::VERSION
-            );
-            return Err(failed(&self.module, "process", at, GuestEnd::Error(Answer::Unsupported(text))));
+    /// Which of the window's events the guest is told. One that it does not take and that its copy of a table would
+    /// not survive stops it, rather than pass by.
+    async fn told_events(&mut self, window: &Window, at: &At) -> Result<Vec<u32>, GuestError> {
+        if window.events.is_empty() {
+            return Ok(vec![]);
         }
-        Ok(())
+        self.ensure_live(at).await?;
+        let takes_events = self.live.as_ref().expect("it was ensured above").takes_events;
+        let wanted = |table: &TableName| self.wanted.get(table) != Some(&false);
+        let mut told = Vec::with_capacity(window.events.len());
+        for (index, event) in (0..).zip(&window.events) {
+            match events::told(&event.kind, wanted) {
+                Told::Nothing => {}
+                _ if takes_events => told.push(index),
+                Told::SchemaChanged => {}
+                Told::ContentGone(what) => {
+                    let scn = window.transactions[event.txn as usize].scn;
+                    let text = format!(
+                        "{what}, in the transaction at {scn}, and the guest does not take events: empty or reload what \
+                         it wrote, and start it again after {scn}"
+                    );
+                    return Err(failed(
+                        &self.module,
+                        "process",
+                        at,
+                        GuestEnd::Error(Answer::Unsupported(text)),
+                    ));
+                }
+            }
+        }
+        Ok(told)
     }
 
     /// What the guest wants of a table; it is asked once a schema in every instance.
@@ -281,7 +295,10 @@ impl ConsumerStage {
         let names: Vec<String> = cut.shares.iter().map(|share| transaction_id(window, share.txn)).collect();
         let shares = cut.shares.iter().zip(&names);
         let transactions: Vec<_> = shares.map(|(share, name)| transaction(window, share, name)).collect();
-        let batch = Batch { phase: phase.into(), transactions: &transactions, changes: &sets };
+        let happened = events::Lowered::of(window, &batch::events(&entries[cut.entries.clone()]));
+        let happened = happened.events();
+        let batch =
+            Batch { phase: phase.into(), transactions: &transactions, changes: &sets, events: &happened };
         let live = self.live.as_mut().expect("tables were planned in this instance");
         live.store.data_mut().begin("process", at);
         effects(&mut live.store).begin();
@@ -374,8 +391,8 @@ impl ConsumerStage {
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         let made = within(limits.call_time, instance(&self.linked, &module.component, &mut store)).await;
-        let (mut live, setup) = match made {
-            Ok((find, setup)) => (find(store), setup),
+        let (mut live, setup, takes_events) = match made {
+            Ok((find, setup, takes_events)) => (find(store), setup, takes_events),
             Err(error) => {
                 let end = end_of(error, store.data(), &self.config);
                 return Err(failed(&self.module, "setup", at, end));
@@ -387,6 +404,14 @@ impl ConsumerStage {
         let end = match answered {
             Ok((Ok(info),)) => {
                 tracing::debug!(guest = &*module.name, info.name, info.version, "set up");
+                live.store.data_mut().begin("takes-events", at);
+                match within(limits.call_time, takes_events.call_async(&mut live.store, ())).await {
+                    Ok((takes,)) => live.takes_events = takes,
+                    Err(error) => {
+                        let end = end_of(error, live.store.data(), &self.config);
+                        return Err(failed(&self.module, "takes-events", at, end));
+                    }
+                }
                 live.bytes_at_start = live.store.data().budget.bytes;
                 return Ok(live);
             }
@@ -413,24 +438,26 @@ async fn instance(
     linked: &InstancePre<HostState>,
     component: &Component,
     store: &mut Store<HostState>,
-) -> wasmtime::Result<(impl FnOnce(Store<HostState>) -> Live + use<>, Setup)> {
+) -> wasmtime::Result<(impl FnOnce(Store<HostState>) -> Live + use<>, Setup, TakesEvents)> {
     let instance = linked.instantiate_async(&mut *store).await?;
     let mut exports = Exports { component, instance: &instance, store };
     let interface = Kind::Consumer.interface();
     let plan: Plan = exports.func(interface, "plan")?;
     let process: Process = exports.func(interface, "process")?;
     let close: Close = exports.func(interface, "close")?;
+    let takes_events = exports.func(interface, "takes-events")?;
     let setup = exports.func("lifecycle", "setup")?;
     let live = move |store| Live {
         store,
         plan,
         process,
         close,
+        takes_events: false,
         planned: HashSet::new(),
         bytes_at_start: 0,
         boundary: Mark::default(),
     };
-    Ok((live, setup))
+    Ok((live, setup, takes_events))
 }
 
 /// Why a call has no answer.

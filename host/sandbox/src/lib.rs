@@ -24,6 +24,7 @@ mod store;
 // The contract and its columns.
 mod abi;
 mod convert;
+mod events;
 mod table;
 mod text;
 

@@ -170,7 +170,7 @@ pub(crate) fn check_preamble(wasm: &[u8]) -> Result<(), LoadReason> {
     Ok(())
 }
 
-/// The version that a name of our package carries: `tidemill:guest/host@0.1.0` → `host`, if we speak it.
+/// The version that a name of our package carries: `tidemill:guest/host@0.2.0` → `host`, if we speak it.
 fn ours(name: &str) -> Option<Result<&str, LoadReason>> {
     let (interface, version) = name.strip_prefix("tidemill:guest/")?.split_once('@')?;
     let (major_minor, _) = VERSION.rsplit_once('.').expect("the version has three numbers");

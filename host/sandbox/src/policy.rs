@@ -118,16 +118,8 @@ impl PolicyStage {
             }
         }
         window.tables = tables;
-        window.events.retain_mut(|event| match &mut event.kind {
-            // A statement may hold anything: values, names of what is declined.
-            EventKind::SchemaChange { statement, .. } => {
-                *statement = None;
-                true
-            }
-            EventKind::Truncate { table } | EventKind::Invalidate { table, .. } => {
-                self.declined.get(table) != Some(&true)
-            }
-        });
+        let declined = |table: &TableName| self.declined.get(table) == Some(&true);
+        window.events.retain_mut(|event| may_be_stored(&mut event.kind, declined));
         Ok(window)
     }
 
@@ -355,6 +347,31 @@ fn ask(live: &mut Live<PolicyCalls>, id: u32, source: &str, schema: &TableSchema
 
 fn config(text: String) -> GuestEnd {
     GuestEnd::Error(Answer::Config(text))
+}
+
+/// Whether an event is stored, and as what: nothing of it tells of a table that is declined.
+fn may_be_stored(kind: &mut EventKind, declined: impl Fn(&TableName) -> bool) -> bool {
+    match kind {
+        // A statement may hold anything: values, names of what is declined.
+        EventKind::SchemaChange { statement, tables, .. } => {
+            *statement = None;
+            let were_named = !tables.is_empty();
+            tables.retain(|table| !declined(table));
+            !were_named || !tables.is_empty()
+        }
+        EventKind::Truncate { table } | EventKind::Invalidate { table, .. } | EventKind::Drop { table } => {
+            !declined(table)
+        }
+        EventKind::DropDatabase { .. } => true,
+        // Under its new name nothing of the table is stored: for readers it is gone.
+        EventKind::Rename { from, to } if declined(to) => {
+            let is_stored = !declined(from);
+            *kind = EventKind::Drop { table: from.clone() };
+            is_stored
+        }
+        // What comes from a declined table was never stored; that it must be cloned is said by an event of its own.
+        EventKind::Rename { from, .. } => !declined(from),
+    }
 }
 
 /// The pseudonyms of a column: `<secret's name>:<hex of HMAC-SHA-256 over the value's text>`, the text being the

@@ -278,22 +278,106 @@ async fn effects_of_fragments_are_held_back_until_the_last_one() {
     assert_eq!(sink.text("processed").as_deref(), Some("5"));
 }
 
+/// One insert, then these events in the same transaction, then another insert.
+fn with_events(kinds: &[EventKind]) -> Window {
+    let count = kinds.len() as u32;
+    let row = |id, ordinal| (RowKind::Insert, ordinal, 0, Order::new(id, 100, "paid"));
+    let mut window = window(vec![order_changes(&[row(1, 0), row(2, count + 1)])], &[count + 2]);
+    for (ordinal, kind) in (1..).zip(kinds) {
+        window.events.push(Event { ordinal, txn: 0, kind: kind.clone() });
+    }
+    window.validate().unwrap();
+    window
+}
+
 #[tokio::test]
-async fn a_truncated_table_stops_the_consumer_rather_than_pass_by() {
-    let mut window = some_orders(1);
-    window.transactions[0].change_count = 2;
-    let kind = EventKind::Truncate { table: TableName::new("shop", "orders") };
-    window.events.push(Event { ordinal: 1, txn: 0, kind });
-    let mut print = consumer("print", "{}", &Arc::default()).await;
-    let error = print.deliver(&window, DeliveryPhase::Live).await.unwrap_err();
-    assert!(
-        error.to_string().contains("table shop.orders was truncated, in the transaction at 200"),
-        "{error}"
-    );
-    assert_eq!(error.error.remedy(), Remedy::Fix);
-    // One that does not want the table does not care.
-    let mut print = consumer("print", r#"{"tables":["other.*"]}"#, &Arc::default()).await;
-    print.deliver(&window, DeliveryPhase::Live).await.unwrap();
+async fn l60_what_happened_to_a_table_comes_in_its_place_among_the_changes() {
+    let orders = TableName::new("shop", "orders");
+    let other = TableName::new("shop", "other");
+    let window = with_events(&[
+        EventKind::Truncate { table: orders.clone() },
+        EventKind::Truncate { table: other.clone() },
+        EventKind::SchemaChange {
+            database: "shop".into(),
+            tables: vec![orders.clone()],
+            statement: Some("ALTER TABLE orders FORCE".into()),
+        },
+        EventKind::Rename { from: orders.clone(), to: other.clone() },
+        EventKind::Invalidate { table: orders.clone(), reason: "its tablespace was imported".into() },
+        EventKind::Drop { table: orders },
+        EventKind::DropDatabase { database: "shop".into() },
+    ]);
+    let mut print = consumer("print", r#"{"tables":["shop.orders"]}"#, &Arc::default()).await;
+    let delivered = print.deliver(&window, DeliveryPhase::Live).await.unwrap();
+    assert_eq!((delivered.transactions, delivered.changes), (1, 9));
+    let lines: Vec<serde_json::Value> = String::from_utf8(delivered.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let said = |line: &serde_json::Value| {
+        let word = line["op"].as_str().or(line["event"].as_str()).unwrap_or_default().to_owned();
+        format!("{} {word}", line["source"]["ordinal"])
+    };
+    // The table that is not wanted keeps its number and has no line.
+    let expected = [
+        "0 c",
+        "1 t",
+        "3 schema-changed",
+        "4 renamed",
+        "5 invalidated",
+        "6 dropped",
+        "7 schema-dropped",
+        "8 c",
+    ];
+    assert_eq!(lines.iter().map(said).collect::<Vec<_>>(), expected);
+    assert_eq!(lines[2]["statement"], "ALTER TABLE orders FORCE");
+    assert_eq!(lines[4]["reason"], "its tablespace was imported");
+}
+
+#[tokio::test]
+async fn l60_a_truncated_table_has_no_rows_for_the_replica_check() {
+    let sink = Arc::default();
+    let mut check = consumer("replica-check", "{}", &sink).await;
+    let window = with_events(&[EventKind::Truncate { table: TableName::new("shop", "orders") }]);
+    let delivered = check.deliver(&window, DeliveryPhase::Live).await.unwrap();
+    sink.commit(&delivered);
+    let table = sink.json("table/shop.orders");
+    assert_eq!((&table["rows"], &table["inserts"], &table["emptied"]), (&1.into(), &2.into(), &1.into()));
+    // An event alone is delivered too: the digest is that of no row.
+    let mut alone = with_events(&[EventKind::Drop { table: TableName::new("shop", "orders") }]);
+    alone.tables.clear();
+    let delivered = check.deliver(&alone, DeliveryPhase::Live).await.unwrap();
+    assert_eq!(delivered.changes, 1);
+    sink.commit(&delivered);
+    assert_eq!(sink.json("table/shop.orders")["rows"], 0);
+}
+
+#[tokio::test]
+async fn a_consumer_without_events_is_stopped_by_what_would_make_its_copy_wrong() {
+    let orders = || TableName::new("shop", "orders");
+    let change = EventKind::SchemaChange { database: "shop".into(), tables: vec![orders()], statement: None };
+    let mut evil = consumer("evil-consumer", r#"{"do":"behave"}"#, &Arc::default()).await;
+    let delivered = evil.deliver(&with_events(&[change]), DeliveryPhase::Live).await.unwrap();
+    assert_eq!(delivered.changes, 2);
+    for (kind, what) in [
+        (EventKind::Truncate { table: orders() }, "table shop.orders was truncated"),
+        (EventKind::Drop { table: orders() }, "table shop.orders was dropped"),
+        (EventKind::DropDatabase { database: "shop".into() }, "database shop was dropped"),
+        (
+            EventKind::Rename { from: orders(), to: TableName::new("shop", "b") },
+            "table shop.orders was renamed to shop.b",
+        ),
+        (
+            EventKind::Invalidate { table: orders(), reason: "a partition was exchanged".into() },
+            "table shop.orders must be cloned again: a partition was exchanged",
+        ),
+    ] {
+        let error = evil.deliver(&with_events(&[kind]), DeliveryPhase::Live).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(what) && text.contains("in the transaction at 200"), "{text}");
+        assert_eq!(error.error.remedy(), Remedy::Fix);
+    }
 }
 
 async fn end_of(json: &str, limits: Limits) -> GuestError {

@@ -254,10 +254,10 @@ fn a_component_of_another_version_of_the_contract_is_refused_by_name() {
     // The version stands in the names of exports and imports.
     let wasm = tidemill_artifacts::wasm("where");
     let other: Vec<u8> =
-        replaced(wasm, b"tidemill:guest/row-filter@0.1.0", b"tidemill:guest/row-filter@0.9.0");
+        replaced(wasm, b"tidemill:guest/row-filter@0.2.0", b"tidemill:guest/row-filter@0.9.0");
     let (reason, text) = refused(&other);
     assert!(matches!(reason, LoadReason::Version { .. } | LoadReason::Damaged(_)), "{text}");
-    assert!(text.contains("this host supports tidemill:guest@0.1.0"), "{text}");
+    assert!(text.contains("this host supports tidemill:guest@0.2.0"), "{text}");
 }
 
 /// Every occurrence replaced by text of the same length.

@@ -45,7 +45,7 @@ fn a_canary_in_dropped_masked_and_declined_places_is_nowhere_in_the_stored_bytes
     let declined = changes(&secret_table(), vec![words], &[(RowKind::Insert, 2, 0)]);
     let mut before = window(vec![order_changes(&rows), declined], &[4]);
     let statement = Some(format!("ALTER TABLE t COMMENT '{CANARY}'"));
-    let kind = EventKind::SchemaChange { database: "shop".into(), statement };
+    let kind = EventKind::SchemaChange { database: "shop".into(), tables: vec![], statement };
     before.events.push(Event { ordinal: 3, txn: 0, kind });
     let after = policy(SELECT).unwrap().apply(before).unwrap();
     after.validate().unwrap();
@@ -106,14 +106,36 @@ fn a_declined_table_is_known_before_its_rows_and_its_events_vanish() {
     assert!(stage.decides(&orders()).unwrap());
     assert!(!stage.decides(&secret_table()).unwrap());
     let mut before = inserts(&[Order::new(1, 100, "paid")]);
-    before.transactions[0].change_count = 3;
-    for (ordinal, table) in [(1, "secret"), (2, "orders")] {
-        let kind = EventKind::Truncate { table: TableName::new("shop", table) };
+    before.transactions[0].change_count = 8;
+    let [orders, secret, other] = ["orders", "secret", "other"].map(|name| TableName::new("shop", name));
+    let rename = |from: &TableName, to: &TableName| EventKind::Rename { from: from.clone(), to: to.clone() };
+    let tables = vec![secret.clone(), orders.clone()];
+    let kinds = [
+        EventKind::Truncate { table: secret.clone() },
+        EventKind::Truncate { table: orders.clone() },
+        EventKind::Drop { table: secret.clone() },
+        rename(&orders, &other),
+        rename(&orders, &secret),
+        rename(&secret, &orders),
+        EventKind::SchemaChange { database: "shop".into(), tables, statement: None },
+    ];
+    for (ordinal, kind) in (1..).zip(kinds) {
         before.events.push(Event { ordinal, txn: 0, kind });
     }
     let after = stage.apply(before).unwrap();
-    let kept: Vec<u32> = after.events.iter().map(|event| event.ordinal).collect();
-    assert_eq!(kept, [2]);
+    let kept: Vec<(u32, EventKind)> =
+        after.events.into_iter().map(|event| (event.ordinal, event.kind)).collect();
+    let left = vec![orders.clone()];
+    assert_eq!(
+        kept,
+        [
+            (2, EventKind::Truncate { table: orders.clone() }),
+            (4, rename(&orders, &other)),
+            // Nothing tells the declined name: the table is gone.
+            (5, EventKind::Drop { table: orders.clone() }),
+            (7, EventKind::SchemaChange { database: "shop".into(), tables: left, statement: None }),
+        ]
+    );
     // With `otherwise` everything else is taken as it is.
     let mut stage = policy(r#"{"tables":[],"otherwise":"keep"}"#).unwrap();
     let before = inserts(&[Order::new(1, 100, "paid")]);

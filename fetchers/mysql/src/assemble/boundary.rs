@@ -91,6 +91,7 @@ impl Assembler {
         if !skipped {
             self.skip.before_us = None;
             self.emitted.get_or_insert(start);
+            self.schemas.begin(start);
         }
         let told = event
             .length
@@ -176,6 +177,7 @@ impl Assembler {
         if open.skipped {
             return Ok(Step::Next);
         }
+        self.mark_schemas(committed.scn)?;
         if self.given.take().is_some() {
             if open.repeat > open.given {
                 return Err(self.damaged("a transaction has fewer changes than when it was read before"));

@@ -13,6 +13,7 @@ mod error;
 mod give;
 mod rows;
 mod savepoint;
+mod schema;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -29,12 +30,13 @@ use crate::event::{Flavour, FormatDescription, Header, Heartbeat, RawEvent, Rota
 use crate::gtid::GtidSet;
 use crate::place::{BinlogName, Place};
 use crate::prepared::PreparedStore;
+use crate::schema::Schemas;
 use crate::settings::ValuePolicy;
 use crate::window::WindowMaker;
 use boundary::{Measured, Open, OpenState};
 pub use count::{Counters, Unbalanced};
 use give::Ready;
-use rows::TableMaps;
+use rows::{Asking, TableMaps};
 
 /// What the caller does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub(crate) enum Step<'a> {
     Next,
     /// The events of this compressed transaction, then the next event.
     Unpack(&'a [u8]),
+    /// The table map in hand lacks what only the server knows: [`Assembler::wanted`], then [`Assembler::answer`].
+    Ask,
     /// The log again from [`Assembler::resume_place`] on: the end of a very large transaction is known now.
     Again,
 }
@@ -68,6 +72,9 @@ pub(crate) struct Origin {
     pub(crate) skip: Skip,
     /// Whether a server sends the events, or files are read.
     pub(crate) live: bool,
+    pub(crate) schemas: Schemas,
+    /// Whether names in statements are to be read in lower case.
+    pub(crate) lower_case_names: bool,
 }
 
 /// See the module.
@@ -96,6 +103,12 @@ pub(crate) struct Assembler {
     /// Beginning of a transaction of which fragments were given, and how many changes they had.
     given: Option<(Scn, u64)>,
     maps: TableMaps,
+    schemas: Schemas,
+    /// The table map that waits for an answer.
+    asking: Option<Asking>,
+    /// Up to where the schemas were last said to be in force.
+    marked: Scn,
+    lower_case_names: bool,
     window: WindowMaker,
     window_bytes: usize,
     ready: VecDeque<Ready>,
@@ -130,6 +143,10 @@ impl Assembler {
             measuring: false,
             given: None,
             maps: TableMaps { known: HashMap::new(), named: Vec::new() },
+            schemas: origin.schemas,
+            asking: None,
+            marked: Scn::ZERO,
+            lower_case_names: origin.lower_case_names,
             window: WindowMaker::default(),
             window_bytes: WINDOW_BYTES_MAX,
             ready: VecDeque::new(),
@@ -179,12 +196,15 @@ impl Assembler {
         self.interrupted = false;
         self.measuring = false;
         self.maps.clear();
+        self.asking = None;
         self.place = None;
         let Some(timeline) = another else { return Ok(()) };
         if self.given.is_some() {
             return Err(self.lineage("the server changed within a transaction of which a part was delivered"));
         }
         self.cut();
+        self.schemas.move_to(Arc::clone(&timeline.server));
+        self.marked = Scn::ZERO;
         self.timeline = timeline;
         self.boundary = None;
         self.emitted = None;
@@ -345,7 +365,10 @@ impl Assembler {
         match header.kind {
             kind::QUERY | kind::QUERY_COMPRESSED => return self.query(&header, body),
             kind::XID => return self.commit_rows(),
-            kind::TABLE_MAP => self.table_map(body)?,
+            kind::TABLE_MAP => return self.table_map(body),
+            // The lines of a file that a statement loads, or the file's end without one.
+            kind::BEGIN_LOAD_QUERY | kind::APPEND_BLOCK | kind::DELETE_FILE => {}
+            kind::EXECUTE_LOAD_QUERY => return Err(self.load_query(body)),
             kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1
             | kind::WRITE_ROWS..=kind::DELETE_ROWS
             | kind::PARTIAL_UPDATE_ROWS

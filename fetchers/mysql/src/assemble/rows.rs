@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use tidemill_fetchers_api::{FetchError, Undecodable};
 
-use crate::assemble::{Assembler, OpenState};
+use crate::assemble::{Assembler, OpenState, Step};
 use crate::event::{Header, inflate_rows, kind};
 use crate::limits::TABLE_MAPS_MAX;
+use crate::schema::{Stored, Wanted, is_incomplete};
 use crate::table::{Layout, RowError, RowsEvent, TableMap, table_id};
 use crate::value::ValueError;
 
@@ -40,6 +41,15 @@ pub(super) struct Refusal {
 const MEND_DATE: &str = "set zero_dates = \"null\" on the source (not for a column of the primary key), leave the table out, \
                          or store a date in the row and start after that";
 
+/// A table map that lacks what only the server knows.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub(super) id: u64,
+    pub(super) body: Vec<u8>,
+    pub(super) map: TableMap,
+    pub(super) wanted: Wanted,
+}
+
 impl TableMaps {
     pub(super) fn clear(&mut self) {
         self.known.clear();
@@ -48,26 +58,55 @@ impl TableMaps {
 }
 
 impl Assembler {
-    pub(super) fn table_map(&mut self, body: &[u8]) -> Result<(), FetchError> {
+    pub(super) fn table_map<'a>(&mut self, body: &[u8]) -> Result<Step<'a>, FetchError> {
         if self.open.as_ref().is_some_and(|open| open.skipped) {
-            return Ok(());
+            return Ok(Step::Next);
         }
         self.expect_rows()?;
         let id = table_id(body).map_err(|m| self.malformed(m))?;
         let target = match self.maps.known.get(&id) {
             Some((known, target)) if known == body => target.clone(),
-            _ => self.learn(id, body)?,
+            _ => match self.learn(id, body)? {
+                Some(target) => target,
+                None => return Ok(Step::Ask),
+            },
         };
+        self.name_table(id, target);
+        Ok(Step::Next)
+    }
+
+    pub(super) fn name_table(&mut self, id: u64, target: Target) {
         match self.maps.named.iter_mut().find(|(named, _)| *named == id) {
             Some(entry) => entry.1 = target,
             None => self.maps.named.push((id, target)),
         }
-        Ok(())
     }
 
-    fn learn(&mut self, id: u64, body: &[u8]) -> Result<Target, FetchError> {
-        let map = TableMap::read(self.flavour, body).map_err(|m| self.malformed(m))?;
-        let layout = Layout::new(self.flavour, &map, self.values);
+    /// What becomes of the table's rows; `None`: the server has to be asked first.
+    fn learn(&mut self, id: u64, body: &[u8]) -> Result<Option<Target>, FetchError> {
+        let mut map = TableMap::read(self.flavour, body).map_err(|m| self.malformed(m))?;
+        if is_incomplete(&map) && !self.is_declined(&map) {
+            let here = self.open.as_ref().expect("maps are within a transaction").start;
+            match self.schemas.find(&map.name, here) {
+                Stored::InForce(described) => self.complete(&described, &mut map)?,
+                // Files cannot be asked: the first row stops the stream.
+                _ if !self.live => {}
+                stored => {
+                    let unproven = if let Stored::Unproven(scn) = stored { Some(scn) } else { None };
+                    return self.ask(id, body, map, unproven).map(|()| None);
+                }
+            }
+        }
+        Ok(Some(self.target(id, body, &map)))
+    }
+
+    fn is_declined(&self, map: &TableMap) -> bool {
+        // Without names the judge may not know; then it is asked again with them.
+        matches!((self.selector)(&Layout::new(self.flavour, map, self.values).schema), Ok(false))
+    }
+
+    pub(super) fn target(&mut self, id: u64, body: &[u8], map: &TableMap) -> Target {
+        let layout = Layout::new(self.flavour, map, self.values);
         let target = match ((self.selector)(&layout.schema), layout.refusal.clone()) {
             (Ok(false), _) => Target::Declined,
             (Ok(true), None) => Target::Slot(self.window.slot(&layout)),
@@ -78,7 +117,7 @@ impl Assembler {
             self.maps.known.clear();
         }
         self.maps.known.insert(id, (body.to_vec(), target.clone()));
-        Ok(target)
+        target
     }
 
     fn expect_rows(&self) -> Result<(), FetchError> {

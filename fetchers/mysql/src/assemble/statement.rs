@@ -1,7 +1,7 @@
 //! Statements within a transaction: its brackets, definitions, and what must not be there.
 
-use tidemill_event::EventKind;
-use tidemill_fetchers_api::FetchError;
+use tidemill_event::{EventKind, TableName};
+use tidemill_fetchers_api::{FetchError, Undecodable};
 
 use crate::assemble::{Assembler, OpenState, Step};
 use crate::ddl::{self, Meaning};
@@ -24,20 +24,17 @@ impl Assembler {
             b"COMMIT" => return self.commit_rows(),
             _ => {}
         }
-        let statement = String::from_utf8_lossy(query.statement);
+        let statement = query.text(self.flavour);
         let database = String::from_utf8_lossy(query.database);
-        match ddl::meaning(&statement, &database, query.ansi_quotes) {
+        let meaning = ddl::meaning(&statement, &database, query.ansi_quotes);
+        match if self.lower_case_names { meaning.in_lower_case() } else { meaning } {
             Meaning::Begin => self.begin_rows(),
             Meaning::Commit => self.commit_rows(),
             Meaning::Rollback => self.rollback(),
             Meaning::Savepoint => self.savepoint(&statement),
             Meaning::RollbackTo => self.rollback_to(&statement),
             Meaning::Xa(step) => self.xa(step, &statement),
-            Meaning::Rows => Err(self.undecodable(&format!(
-                "rows were changed by a statement that is logged as text ({} …); run SET GLOBAL binlog_format = 'ROW' (for \
-                 every session, also those that are open), then clone the tables again and start after that",
-                first_word(&statement)
-            ))),
+            Meaning::Rows(table) => Err(self.logged_as_text(table, &statement)),
             Meaning::Unknown => Err(self.undecodable(&format!(
                 "a statement that this release does not know ({} …); start after this place if it changed no table",
                 first_word(&statement)
@@ -76,7 +73,7 @@ impl Assembler {
         }
         if !skipped && !self.measuring {
             let before = self.window.open_changes();
-            self.carry(meaning, statement, database);
+            self.carry(meaning, statement, database)?;
             self.pass_over_repeated(self.window.open_changes() - before)?;
         }
         match state {
@@ -85,20 +82,45 @@ impl Assembler {
         }
     }
 
-    fn carry(&mut self, meaning: Meaning, statement: &str, database: &str) {
+    fn carry(&mut self, meaning: Meaning, statement: &str, database: &str) -> Result<(), FetchError> {
         match meaning {
-            Meaning::Schema { invalidates } => {
-                self.window.event(EventKind::SchemaChange {
-                    database: database.to_owned(),
-                    statement: Some(statement.to_owned()),
-                });
-                if let Some((table, reason)) = invalidates {
-                    self.window.event(EventKind::Invalidate { table, reason: reason.to_owned() });
-                }
+            Meaning::Schema(definition) => {
+                self.close_schemas(&definition)?;
+                definition.events(database, statement).for_each(|kind| self.window.event(kind));
             }
             Meaning::Truncate(table) => self.window.event(EventKind::Truncate { table }),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Rows whose values only the statement's text has, which means something on the source alone.
+    pub(super) fn logged_as_text(&self, table: Option<TableName>, statement: &str) -> FetchError {
+        FetchError::Undecodable(Box::new(Undecodable {
+            table,
+            column: None,
+            source_type: None,
+            place: self.place_text(),
+            why: format!(
+                "rows were changed by a statement that is logged as text ({} …); run SET GLOBAL binlog_format = 'ROW' (for \
+                 every session, also those that are open), then clone the tables again and start after that",
+                first_word(statement)
+            ),
+        }))
+    }
+
+    /// LOAD DATA of a session that logs statements: the file's lines came in events before.
+    pub(super) fn load_query(&self, body: &[u8]) -> FetchError {
+        let query = match Query::read_load(body) {
+            Ok(query) => query,
+            Err(malformed) => return self.malformed(malformed),
+        };
+        let (statement, database) = (query.text(self.flavour), String::from_utf8_lossy(query.database));
+        let table = match ddl::meaning(&statement, &database, query.ansi_quotes) {
+            Meaning::Rows(table) => table,
+            _ => None,
+        };
+        self.logged_as_text(table, &statement)
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Assembler, Origin, Skip, Step};
 use crate::event::{CHECKSUM_BYTES, Flavour, HEADER_BYTES, Header, RawEvent, kind};
 use crate::gtid::GtidSet;
 use crate::place::{BinlogName, Place};
+use crate::schema::Schemas;
 use crate::settings::ValuePolicy;
 
 const UUID: &str = "11111111-1111-1111-1111-111111111111";
@@ -31,7 +32,19 @@ impl Log {
     fn with(skip: Skip, live: bool) -> Log {
         let timeline = Timeline { number: 1, server: "s".into() };
         let executed = Some(GtidSet::parse(Flavour::MySql, "").unwrap());
-        let origin = Origin { source: "test".into(), timeline, after: None, executed, skip, live };
+        let schemas = Schemas::open(None, timeline.server.clone()).unwrap();
+        let lower_case_names = false;
+        let after = None;
+        let origin = Origin {
+            source: "test".into(),
+            timeline,
+            after,
+            executed,
+            skip,
+            live,
+            schemas,
+            lower_case_names,
+        };
         let selector = Arc::new(|schema: &Arc<TableSchema>| match schema.name().table.as_str() {
             "forbidden" => Err("the policy has no rule for it".to_owned()),
             name => Ok(name != "declined"),
@@ -64,6 +77,7 @@ impl Log {
             Step::Next => Ok(vec![]),
             Step::Unpack(body) => Ok(body.to_vec()),
             Step::Again => Ok(b"again".to_vec()),
+            Step::Ask => Ok(b"ask".to_vec()),
         }
     }
 
@@ -495,8 +509,8 @@ fn definitions_are_events_with_an_ordinal_of_their_own() {
     log.query("GRANT ALL ON *.* TO x").unwrap();
     let windows = log.windows();
     let kinds: Vec<_> = windows[0].events.iter().map(|e| (e.ordinal, e.txn, &e.kind)).collect();
-    assert!(matches!(kinds[0], (0, 0, EventKind::SchemaChange { .. })));
-    assert!(matches!(kinds[1], (1, 0, EventKind::Invalidate { .. })));
+    assert!(matches!(kinds[0], (0, 0, EventKind::Invalidate { .. })));
+    assert!(matches!(kinds[1], (1, 0, EventKind::SchemaChange { .. })));
     assert!(matches!(kinds[2], (2, 1, EventKind::Truncate { .. })));
     assert_eq!((kinds.len(), windows[0].transactions.len()), (3, 2));
     assert_eq!(*windows[0].executed, *format!("{UUID}:1-3"));

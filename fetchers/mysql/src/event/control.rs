@@ -1,4 +1,4 @@
-//! Bodies of the events that say where and how: format description, rotate, heartbeat, query, compressed payload.
+//! Bodies of the events that say where and how: format description, rotate, heartbeat, compressed payload.
 
 use std::io::Read;
 
@@ -87,46 +87,6 @@ impl<'a> Heartbeat<'a> {
                 OFFSET => heartbeat.offset = Some(value.length()?),
                 _ => {}
             }
-        }
-    }
-}
-
-/// A statement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Query<'a> {
-    /// The database that was current.
-    pub(crate) database: &'a [u8],
-    pub(crate) statement: &'a [u8],
-    /// Whether quotation marks enclose names rather than texts.
-    pub(crate) ansi_quotes: bool,
-    pub(crate) error_code: u16,
-}
-
-impl<'a> Query<'a> {
-    pub(crate) fn read(body: &'a [u8]) -> Result<Query<'a>, Malformed> {
-        let mut b = Bytes(body);
-        b.take(8)?;
-        let database_length = usize::from(b.u8()?);
-        let error_code = b.u16()?;
-        let status_length = usize::from(b.u16()?);
-        let status = b.take(status_length)?;
-        let database = b.take(database_length)?;
-        b.take(1)?;
-        Ok(Query { database, statement: b.0, ansi_quotes: ansi_quotes(status), error_code })
-    }
-}
-
-/// The session's SQL mode stands at the beginning of the status variables, after the flags.
-fn ansi_quotes(status: &[u8]) -> bool {
-    const FLAGS2: u8 = 0;
-    const SQL_MODE: u8 = 1;
-    const ANSI_QUOTES: u64 = 4;
-    let mut b = Bytes(status);
-    loop {
-        match b.u8() {
-            Ok(FLAGS2) if b.take(4).is_ok() => {}
-            Ok(SQL_MODE) => return b.u64().is_ok_and(|mode| mode & ANSI_QUOTES != 0),
-            _ => return false,
         }
     }
 }
@@ -253,7 +213,7 @@ mod tests {
         packed.extend_from_slice(&zlib(b"CREATE TABLE t (i)"));
         plain.extend_from_slice(b"CREATE TABLE t (i)");
         assert_eq!(inflate(&packed).unwrap(), plain);
-        let query = Query::read(&plain).unwrap();
+        let query = crate::event::Query::read(&plain).unwrap();
         assert_eq!((query.database, query.statement), (&b"db"[..], &b"CREATE TABLE t (i)"[..]));
     }
 
@@ -277,12 +237,5 @@ mod tests {
             assert!(Heartbeat::read_v2(&body[..len]).is_err(), "{len} bytes");
         }
         assert_eq!(Heartbeat::read(b"binlog.000042").unwrap().offset, None);
-    }
-
-    #[test]
-    fn the_sql_mode_is_found_behind_the_flags() {
-        assert!(ansi_quotes(&[0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0]));
-        assert!(!ansi_quotes(&[0, 0, 0, 0, 0, 1, 3, 0, 0, 0, 0, 0, 0, 0]));
-        assert!(!ansi_quotes(&[]));
     }
 }

@@ -2,11 +2,13 @@
 
 mod control;
 mod gtid;
+mod query;
 
 pub(crate) use control::{
-    FormatDescription, Heartbeat, Packing, Query, Rotate, inflate, inflate_rows, payload_parts,
+    FormatDescription, Heartbeat, Packing, Rotate, inflate, inflate_rows, payload_parts,
 };
 pub(crate) use gtid::{GtidEvent, Shape};
+pub(crate) use query::Query;
 
 use crate::wire::{Bytes, Malformed};
 
@@ -28,10 +30,14 @@ pub(crate) mod kind {
     pub(crate) const STOP: u8 = 3;
     pub(crate) const ROTATE: u8 = 4;
     pub(crate) const INTVAR: u8 = 5;
+    pub(crate) const APPEND_BLOCK: u8 = 9;
+    pub(crate) const DELETE_FILE: u8 = 11;
     pub(crate) const RAND: u8 = 13;
     pub(crate) const USER_VAR: u8 = 14;
     pub(crate) const FORMAT_DESCRIPTION: u8 = 15;
     pub(crate) const XID: u8 = 16;
+    pub(crate) const BEGIN_LOAD_QUERY: u8 = 17;
+    pub(crate) const EXECUTE_LOAD_QUERY: u8 = 18;
     pub(crate) const TABLE_MAP: u8 = 19;
     pub(crate) const WRITE_ROWS_V1: u8 = 23;
     pub(crate) const UPDATE_ROWS_V1: u8 = 24;

@@ -14,6 +14,7 @@ use crate::event::{Flavour, HEADER_BYTES, Header, RawEvent, Rotate, kind};
 use crate::fuzz::{flavour, policy, unpacks_to_little};
 use crate::gtid::GtidSet;
 use crate::place::{BinlogName, Place};
+use crate::schema::{Answer, Schemas};
 use crate::transport::Payload;
 
 const LIVE: u8 = 2;
@@ -77,13 +78,17 @@ fn origin(settings: u8) -> (Origin, Flavour) {
     let flavour = flavour(settings);
     let empty = GtidSet::parse(flavour, "").expect("nothing is the empty set");
     let skip = Skip { before_us: (settings & SKIPS != 0).then_some(1_000_000), ..Skip::default() };
+    let timeline = Timeline { number: 1, server: "server".into() };
+    let schemas = Schemas::open(None, timeline.server.clone()).expect("nothing is opened");
     let origin = Origin {
         source: "fuzz".into(),
-        timeline: Timeline { number: 1, server: "server".into() },
+        timeline,
         after: None,
         executed: (settings & KNOWS_ITS_PAST != 0).then_some(empty),
         skip,
         live: settings & LIVE != 0,
+        schemas,
+        lower_case_names: false,
     };
     (origin, flavour)
 }
@@ -168,6 +173,10 @@ impl<'a> Reader<'a> {
         let again = match self.assembler.push(RawEvent { header, body: given.body }, false)? {
             Step::Next => false,
             Step::Again => true,
+            Step::Ask => {
+                self.assembler.answer(Answer::Unknown)?;
+                false
+            }
             Step::Unpack(body) => self.unpack(body)?,
         };
         if let (kind::ROTATE, Ok(rotate)) = (given.kind, Rotate::read(given.body)) {
@@ -182,8 +191,10 @@ impl<'a> Reader<'a> {
         }
         let mut payload = Payload::new(body).map_err(|m| self.assembler.malformed(m))?;
         while let Some(event) = payload.next().map_err(|m| self.assembler.malformed(m))? {
-            if self.assembler.push(event, true)? == Step::Again {
-                return Ok(true);
+            match self.assembler.push(event, true)? {
+                Step::Again => return Ok(true),
+                Step::Ask => self.assembler.answer(Answer::Unknown)?,
+                _ => {}
             }
         }
         self.assembler.end_payload()?;

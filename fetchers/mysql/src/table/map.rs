@@ -67,6 +67,15 @@ pub(crate) struct TableMap {
     pub(crate) columns: Vec<MapColumn>,
     /// Ordinals of the primary key's columns, in key order.
     pub(crate) key: Vec<u32>,
+    /// Whether it says which numbers are unsigned.
+    pub(crate) has_signs: bool,
+}
+
+impl MapColumn {
+    /// Whether the signs of a map count it.
+    pub(crate) fn is_numeric(&self) -> bool {
+        is_numeric(self.code)
+    }
 }
 
 /// The number that rows name their table by.
@@ -95,7 +104,7 @@ impl TableMap {
             column.nullable = nullable[i / 8] >> (i % 8) & 1 == 1;
         }
         let name = TableName { database, table };
-        let mut map = TableMap { name, columns, key: Vec::new() };
+        let mut map = TableMap { name, columns, key: Vec::new(), has_signs: false };
         while !b.0.is_empty() {
             let kind = b.u8()?;
             let value = b.counted()?;
@@ -150,6 +159,7 @@ impl TableMap {
 
     /// A bit for each numeric column, from the highest; YEAR counts as one.
     fn signs(&mut self, bits: &[u8]) -> Result<(), Malformed> {
+        self.has_signs = true;
         let numeric = self.columns.iter_mut().filter(|c| is_numeric(c.code));
         for (i, column) in numeric.enumerate() {
             let byte = bits.get(i / 8).ok_or(Malformed("the signs of a table's numbers end too early"))?;

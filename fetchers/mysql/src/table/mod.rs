@@ -9,8 +9,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use charset::Charset;
 pub(crate) use layout::Layout;
-pub(crate) use map::{TableMap, table_id};
+pub(crate) use map::{MapColumn, TableMap, code, table_id};
 pub(crate) use rows::{RowError, RowsEvent, TableBuilder};

@@ -26,7 +26,7 @@ fn column(name: &str, code: u8, meta: u16) -> MapColumn {
 }
 
 fn builder(columns: Vec<MapColumn>) -> TableBuilder {
-    let map = TableMap { name: TableName::new("d", "t"), columns, key: vec![] };
+    let map = TableMap { name: TableName::new("d", "t"), columns, key: vec![], has_signs: false };
     let layout = Layout::new(Flavour::MySql, &map, ValuePolicy::default());
     assert_eq!(layout.refusal, None);
     TableBuilder::new(&layout)

@@ -20,7 +20,7 @@ use tidemill_fetchers_api::FetchError;
 use crate::event::RawEvent;
 use crate::place::BinlogName;
 
-pub(crate) use connection::{Connection, ServerRefusal};
+pub(crate) use connection::{Connection, Row, ServerRefusal};
 pub(crate) use files::{FilesTransport, Listing, Peek};
 pub(crate) use payload::Payload;
 pub(crate) use server::ServerTransport;

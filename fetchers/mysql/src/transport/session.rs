@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     purged: GtidSet,
     /// MariaDB only.
     state: MariaDbState,
+    /// Whether it keeps the names of tables in lower case, however a statement spells them.
+    pub(crate) lower_case_names: bool,
     /// The end of its log.
     pub(crate) end: Place,
 }
@@ -49,7 +51,7 @@ pub(crate) async fn read_facts(connection: &mut Connection) -> Result<Facts, Tra
     let rows = connection
         .query(
             "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version','server_uuid','server_uid','server_id','log_bin',\
-             'gtid_mode','gtid_executed','gtid_purged','gtid_binlog_pos','gtid_binlog_state','binlog_storage_engine')",
+             'gtid_mode','gtid_executed','gtid_purged','gtid_binlog_pos','gtid_binlog_state','binlog_storage_engine','lower_case_table_names')",
         )
         .await?;
     let pair = |row: &Row| Some((row.at(0)?.to_lowercase(), row.at(1)?.to_owned()));
@@ -66,6 +68,7 @@ pub(crate) async fn read_facts(connection: &mut Connection) -> Result<Facts, Tra
         executed,
         purged: set(get("gtid_purged"))?,
         state: MariaDbState::parse(get("gtid_binlog_state")).map_err(nonsense)?,
+        lower_case_names: get("lower_case_table_names") == "1",
         end: end(connection, flavour).await?,
     })
 }
@@ -446,6 +449,7 @@ mod tests {
             executed: GtidSet::MySql(MySqlSet::default()),
             purged: GtidSet::MySql(MySqlSet::default()),
             state: MariaDbState::default(),
+            lower_case_names: false,
             end: at(4),
         };
         let far = (1u64 << 32) + 9;

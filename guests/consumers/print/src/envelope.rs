@@ -6,6 +6,7 @@ use tidemill_guest::text::push_integer;
 use tidemill_guest::{Row, TableDef};
 
 use crate::cell::{Form, push_text};
+use crate::event::Said;
 use crate::order::Order;
 
 /// How a table's changes are written.
@@ -115,6 +116,29 @@ impl Texts {
             Op::Snapshot => b'r',
         });
         out.extend_from_slice(b"\",\"ts_ms\":");
+        push_integer(out, self.committed_ms);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// Writes what happened to a table and the end of its line. `total`: its number in the transaction, from 1.
+    pub fn push_event(&self, out: &mut Vec<u8>, said: Said<'_>, total: u64) {
+        if said.is_truncate() {
+            out.extend_from_slice(b"{\"before\":null,\"after\":null");
+        } else {
+            out.push(b'{');
+            said.push_fields(out);
+        }
+        out.extend_from_slice(b",\"source\":{\"connector\":\"tidemill\",");
+        said.push_source(out);
+        out.extend_from_slice(&self.source);
+        push_integer(out, total - 1);
+        out.extend_from_slice(&self.transaction);
+        push_integer(out, total);
+        out.push(b'}');
+        if said.is_truncate() {
+            out.extend_from_slice(b",\"op\":\"t\"");
+        }
+        out.extend_from_slice(b",\"ts_ms\":");
         push_integer(out, self.committed_ms);
         out.extend_from_slice(b"}\n");
     }

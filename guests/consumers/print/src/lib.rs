@@ -12,6 +12,9 @@
 //!   is left out: it is not null.
 //! - `scn` and `ordinal` (the change's place in its transaction, from 0) name a change for good: a line
 //!   that comes again after a failure has the same two.
+//! - What happened to a table without a change of each row has a line in its place: a truncated table with `op` `t`, as
+//!   Debezium says it; the rest with `event` (`schema-changed`, `dropped`, `schema-dropped`, `renamed`, `invalidated`)
+//!   and what it says in place of `before`, `after` and `op`.
 //! - `ts_ms` is the commit time: the guest has no clock, so the same changes give the same lines.
 //!
 //! Configuration: `{"tables": ["shop.*"]}`, or nothing for all tables. The lines of a batch are
@@ -19,15 +22,17 @@
 
 mod cell;
 mod envelope;
+mod event;
 mod order;
 
 use std::io::Write;
 
-use tidemill_guest::config::{NoConfig, WithTables};
-use tidemill_guest::consumer::{Batch, Consumer, Failure, Interested, Phase};
+use tidemill_guest::config::{NoConfig, Tables, WithTables};
+use tidemill_guest::consumer::{Batch, Consumer, Failure, Interested, Item, Phase};
 use tidemill_guest::{Error, TableDef};
 
 use envelope::{Layout, Texts};
+use event::Said;
 use order::Orders;
 
 /// The consumer.
@@ -41,6 +46,7 @@ pub struct Print {
 impl Consumer for Print {
     type Config = WithTables<NoConfig>;
     type Plan = Layout;
+    const TAKES_EVENTS: bool = true;
 
     fn setup(config: Self::Config) -> Result<Self, Error> {
         config.tables.validate()?;
@@ -58,7 +64,7 @@ impl Consumer for Print {
 
     fn process(&mut self, batch: &Batch<'_, Layout>) -> Result<(), Failure> {
         self.lines.clear();
-        let orders = render(batch, &mut self.lines);
+        let orders = render(batch, &self.config.tables, &mut self.lines);
         let mut out = std::io::stdout().lock();
         let written = out.write_all(&self.lines).and_then(|()| out.flush());
         written.map_err(|error| Error::Retry(format!("write to standard output: {error}")))?;
@@ -68,14 +74,22 @@ impl Consumer for Print {
 }
 
 /// The lines of a batch, and where its last transaction stands.
-fn render(batch: &Batch<'_, Layout>, out: &mut Vec<u8>) -> Orders {
+fn render(batch: &Batch<'_, Layout>, tables: &Tables, out: &mut Vec<u8>) -> Orders {
     let mut orders = Orders::default();
     let mut texts = Texts::default();
     for transaction in batch.transactions() {
         orders.begin(&transaction, batch);
         texts.begin(&transaction, batch.phase() == Phase::Snapshot);
-        for change in transaction.changes() {
-            texts.push_line(out, &change, orders.next(change.set));
+        for item in transaction.items() {
+            match item {
+                Item::Change(change) => texts.push_line(out, &change, orders.next(change.set)),
+                Item::Event(event) => {
+                    let total = orders.next_event();
+                    if let Some(said) = Said::of(event.what, tables) {
+                        texts.push_event(out, said, total);
+                    }
+                }
+            }
         }
     }
     orders

@@ -60,6 +60,12 @@ impl Orders {
         Order { total: self.total, in_table: self.in_set[set] }
     }
 
+    /// The number of the next event, which counts with the changes of no table.
+    pub fn next_event(&mut self) -> u64 {
+        self.total += 1;
+        self.total
+    }
+
     /// After the last transaction of the batch: keeps the numbers of one that goes on, and forgets those
     /// of one that ended.
     pub fn keep(&self, batch: &Batch<'_, Layout>) {

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use tidemill_guest::consumer::{Batch, Consumer, Failure, Interested, Part, Phase, Running};
+use tidemill_guest::consumer::{
+    Batch, Consumer, Failure, Happening, Interested, Invalidation, Part, Phase, Renaming, Running,
+    SchemaChange,
+};
 use tidemill_guest::testing::{self, Deliveries};
 use tidemill_guest::{Error, TableDef, build};
 
@@ -25,7 +28,7 @@ impl Consumer for Kept {
         self.0.plan(table)
     }
     fn process(&mut self, batch: &Batch<'_, Layout>) -> Result<(), Failure> {
-        render(batch, &mut self.1.borrow_mut()).keep(batch);
+        render(batch, &self.0.config.tables, &mut self.1.borrow_mut()).keep(batch);
         Ok(())
     }
 }
@@ -90,6 +93,65 @@ fn a_transaction_is_written_in_the_debezium_envelope() {
             ),
         ]
     );
+}
+
+#[test]
+fn what_happened_has_a_line_in_its_place() {
+    let lines = printed(
+        |deliveries, orders| {
+            let columns = || vec![build::Ints::of(&[5]), build::Texts::of(&["x"])];
+            let name = testing::name;
+            deliveries
+                .begin("t", Part::Whole)
+                .changes(orders, &[0], columns(), columns())
+                .event(Happening::Truncated(name("shop.orders")))
+                .event(Happening::SchemaChanged(SchemaChange {
+                    schema: "shop".to_owned(),
+                    tables: vec![name("shop.orders"), name("shop.b")],
+                    statement: Some("ALTER \"x\"".to_owned()),
+                }))
+                .event(Happening::Renamed(Renaming { from: name("shop.a"), to: name("shop.b") }))
+                .event(Happening::Invalidated(Invalidation {
+                    table: name("shop.b"),
+                    reason: "renamed".to_owned(),
+                }))
+                .event(Happening::SchemaDropped("old".to_owned()))
+                .changes(orders, &[0], columns(), columns());
+        },
+        Phase::Live,
+    );
+    let rest = |number: u32| {
+        format!(
+            r#","snapshot":"false","scn":1,"gtid":"t","ts_us":1500000,"ordinal":{}}},"transaction":{{"id":"t","total_order":{number}}}"#,
+            number - 1
+        )
+    };
+    let source = r#""source":{"connector":"tidemill","db":"#;
+    assert_eq!(
+        lines[1..6],
+        [
+            format!(
+                r#"{{"before":null,"after":null,{source}"shop","table":"orders"{},"op":"t","ts_ms":1500}}"#,
+                rest(2)
+            ),
+            format!(
+                r#"{{"event":"schema-changed","statement":"ALTER \"x\"","tables":["shop.orders","shop.b"],{source}"shop"{},"ts_ms":1500}}"#,
+                rest(3)
+            ),
+            format!(
+                r#"{{"event":"renamed","from":"shop.a","to":"shop.b",{source}"shop","table":"b"{},"ts_ms":1500}}"#,
+                rest(4)
+            ),
+            format!(
+                r#"{{"event":"invalidated","reason":"renamed",{source}"shop","table":"b"{},"ts_ms":1500}}"#,
+                rest(5)
+            ),
+            format!(r#"{{"event":"schema-dropped",{source}"old"{},"ts_ms":1500}}"#, rest(6)),
+        ]
+    );
+    // Each call of `changes` makes a change-set of its own, of which this is the first.
+    let last = r#""ordinal":6},"transaction":{"id":"t","total_order":7,"data_collection_order":1}"#;
+    assert!(lines[6].contains(last), "{lines:?}");
 }
 
 #[test]

@@ -1,18 +1,19 @@
 //! The tables of one batch, transaction by transaction.
 
-use tidemill_guest::consumer::{Change, Op, Transaction};
+use tidemill_guest::config::Tables;
+use tidemill_guest::consumer::{Change, Happening, Item, Op, Transaction};
 use tidemill_guest::digest;
 use tidemill_guest::filter::absent_message;
 use tidemill_guest::{Error, Row, RowError};
 
-use crate::Plan;
 use crate::amount::Amount;
 use crate::kept::{self, TOTAL, Table, Total};
+use crate::{Config, Plan};
 
 /// What is kept of the tables that a batch changes.
 #[derive(Debug)]
-pub struct Checked<'a> {
-    names: Vec<&'a str>,
+pub struct Checked {
+    names: Vec<String>,
     tables: Vec<Table>,
     /// For each change-set, its table: two versions of a table are one.
     table_of: Vec<usize>,
@@ -21,20 +22,25 @@ pub struct Checked<'a> {
     bytes: digest::Row,
 }
 
-impl<'a> Checked<'a> {
+impl Checked {
     /// What the batches before this one left.
-    pub fn load(plans: &[&'a Plan]) -> Self {
-        let mut names: Vec<&str> = Vec::new();
-        let mut table_of = Vec::with_capacity(plans.len());
-        for plan in plans {
-            let known = names.iter().position(|name| *name == plan.table);
-            table_of.push(known.unwrap_or(names.len()));
-            if known.is_none() {
-                names.push(&plan.table);
-            }
+    pub fn load(plans: &[&Plan]) -> Self {
+        let (names, tables, table_of) = (vec![], vec![], vec![]);
+        let mut checked =
+            Checked { names, tables, table_of, total: kept::load(TOTAL), bytes: digest::Row::new() };
+        checked.table_of = plans.iter().map(|plan| checked.place(&plan.table)).collect();
+        checked
+    }
+
+    /// Where a table is, which is loaded when it is first asked for.
+    fn place(&mut self, name: &str) -> usize {
+        if let Some(known) = self.names.iter().position(|known| known == name) {
+            return known;
         }
-        let tables = names.iter().map(|name| kept::load(&kept::table_key(name))).collect();
-        Checked { names, tables, table_of, total: kept::load(TOTAL), bytes: digest::Row::new() }
+        self.names.push(name.to_owned());
+        self.tables.push(kept::load(&kept::table_key(name)));
+        self.total.tables.insert(name.to_owned());
+        self.names.len() - 1
     }
 
     /// Keeps it with the batch's position.
@@ -49,13 +55,12 @@ impl<'a> Checked<'a> {
     ///
     /// # Errors
     /// `rejected`, when a row was not sent whole; `fatal`, when the sum is not kept.
-    pub fn apply(
-        &mut self,
-        transaction: &Transaction<'_, Plan>,
-        equals: Option<Amount>,
-    ) -> Result<(), Error> {
-        for change in transaction.changes() {
-            self.change(&change)?;
+    pub fn apply(&mut self, transaction: &Transaction<'_, Plan>, config: &Config) -> Result<(), Error> {
+        for item in transaction.items() {
+            match item {
+                Item::Change(change) => self.change(&change)?,
+                Item::Event(event) => self.event(event.what, &config.tables),
+            }
         }
         if transaction.goes_on() {
             return Ok(());
@@ -63,12 +68,43 @@ impl<'a> Checked<'a> {
         self.total.transactions += 1;
         self.total.scn = transaction.scn();
         transaction.id().clone_into(&mut self.total.id);
-        match equals {
+        match config.equals {
             Some(expected) if self.total.sum == expected => self.total.reached = true,
             Some(expected) if self.total.reached => return Err(self.not_kept(transaction, expected)),
             _ => {}
         }
         Ok(())
+    }
+
+    /// What happened to a table without a change of each row.
+    fn event(&mut self, what: &Happening, tables: &Tables) {
+        match what {
+            Happening::Truncated(table) | Happening::Dropped(table) if tables.name(table) => {
+                self.empty(&table.path());
+            }
+            Happening::SchemaDropped(schema) => {
+                let prefix = format!("{schema}.");
+                let gone = self.total.tables.iter().filter(|name| name.starts_with(&prefix));
+                gone.cloned().collect::<Vec<_>>().iter().for_each(|name| self.empty(name));
+            }
+            Happening::Renamed(renaming) => {
+                let (from, to) = (self.place(&renaming.from.path()), self.place(&renaming.to.path()));
+                // Whatever had the new name was renamed or dropped before.
+                self.tables[to] = std::mem::take(&mut self.tables[from]);
+            }
+            Happening::Invalidated(invalidation) if tables.name(&invalidation.table) => {
+                let place = self.place(&invalidation.table.path());
+                self.tables[place].invalidated += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn empty(&mut self, name: &str) {
+        let place = self.place(name);
+        let table = &mut self.tables[place];
+        self.total.sum.subtract(table.sum);
+        table.empty();
     }
 
     fn change(&mut self, change: &Change<'_, Plan>) -> Result<(), Error> {
@@ -78,12 +114,18 @@ impl<'a> Checked<'a> {
         if let Some(row) = change.before {
             canonical(change, row, bytes)?;
             table.digest.remove(bytes);
-            amounts(change.plan, row).for_each(|amount| sum.subtract(amount));
+            for amount in amounts(change.plan, row) {
+                sum.subtract(amount);
+                table.sum.subtract(amount);
+            }
         }
         if let Some(row) = change.after {
             canonical(change, row, bytes)?;
             table.digest.add(bytes);
-            amounts(change.plan, row).for_each(|amount| sum.add(amount));
+            for amount in amounts(change.plan, row) {
+                sum.add(amount);
+                table.sum.add(amount);
+            }
         }
         table.rows += i64::from(change.after.is_some()) - i64::from(change.before.is_some());
         match change.op {

@@ -1,5 +1,7 @@
 //! What is kept in `state`, and its JSON.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tidemill_guest::digest::Digest;
 use tidemill_guest::state;
@@ -30,6 +32,23 @@ pub struct Table {
     pub deletes: u64,
     /// rows that came with a snapshot
     pub snapshot: u64,
+    /// how often all rows went at once
+    #[serde(default)]
+    pub emptied: u64,
+    /// how often its content became another than what was delivered
+    #[serde(default)]
+    pub invalidated: u64,
+    /// what its summed columns hold
+    #[serde(default)]
+    pub sum: Amount,
+}
+
+impl Table {
+    /// No row is left.
+    pub fn empty(&mut self) {
+        (self.digest, self.rows, self.sum) = (Digest::default(), 0, Amount::default());
+        self.emptied += 1;
+    }
 }
 
 /// What is kept over all tables.
@@ -45,6 +64,9 @@ pub struct Total {
     pub sum: Amount,
     /// whether it has been what it has to be
     pub reached: bool,
+    /// the tables of which something is kept
+    #[serde(default)]
+    pub tables: BTreeSet<String>,
 }
 
 /// What is kept under a key; what was never kept is empty.

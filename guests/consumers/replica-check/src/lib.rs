@@ -11,11 +11,13 @@
 //!
 //! | key | value, JSON |
 //! |---|---|
-//! | `table/SCHEMA.NAME` | `{"digest": "…", "rows": 3, "inserts": 5, "updates": 1, "deletes": 2, "snapshot": 0}` |
-//! | `total` | `{"transactions": 9, "scn": 77, "id": "…", "sum": "10000", "reached": true}` |
+//! | `table/SCHEMA.NAME` | `{"digest": "…", "rows": 3, "inserts": 5, "updates": 1, "deletes": 2, "snapshot": 0, "emptied": 0, "invalidated": 0, "sum": "0"}` |
+//! | `total` | `{"transactions": 9, "scn": 77, "id": "…", "sum": "10000", "reached": true, "tables": ["…"]}` |
 //!
 //! `digest` is a `tidemill_digest::Digest` over all columns, in the table's order, of the rows that are
-//! there now: inserts and snapshot rows are added, deletes removed, updates both. `transactions` counts
+//! there now: inserts and snapshot rows are added, deletes removed, updates both. A table that is truncated or dropped
+//! has none; a renamed one takes its rows to its new name. `invalidated` counts how often its content became another
+//! than what was delivered: from then on its digest says nothing of the source. `transactions` counts
 //! those that came to their end, `scn` and `id` are the last one's.
 //!
 //! With `sum`, `total.sum` is what these columns (integers or decimals, NULL counts as 0) hold together.
@@ -74,6 +76,7 @@ pub struct Plan {
 impl Consumer for ReplicaCheck {
     type Config = Config;
     type Plan = Plan;
+    const TAKES_EVENTS: bool = true;
 
     fn setup(config: Config) -> Result<Self, Error> {
         config.tables.validate()?;
@@ -105,7 +108,7 @@ impl Consumer for ReplicaCheck {
         }
         let mut checked = Checked::load(batch.plans());
         for (done, transaction) in (0u32..).zip(batch.transactions()) {
-            if let Err(cause) = checked.apply(&transaction, self.config.equals) {
+            if let Err(cause) = checked.apply(&transaction, &self.config) {
                 self.keep_first(batch, done)?;
                 return Err(Failure { done, cause });
             }
@@ -121,7 +124,7 @@ impl ReplicaCheck {
     fn keep_first(&self, batch: &Batch<'_, Plan>, count: u32) -> Result<(), Failure> {
         let mut checked = Checked::load(batch.plans());
         for transaction in batch.transactions().take(count as usize) {
-            checked.apply(&transaction, self.config.equals)?;
+            checked.apply(&transaction, &self.config)?;
         }
         checked.save();
         Ok(())

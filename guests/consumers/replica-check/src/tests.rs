@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use tidemill_guest::consumer::{Failure, Part, Phase, RawBatch, Running};
+use tidemill_guest::consumer::{Failure, Happening, Invalidation, Part, Phase, RawBatch, Renaming, Running};
 use tidemill_guest::digest::{Digest, Row, Value};
 use tidemill_guest::testing::{self, Deliveries};
 use tidemill_guest::{Column, Error, TableDef, build, state};
@@ -169,4 +169,30 @@ fn what_cannot_be_summed_is_refused() {
         "sum: column bank.a.balance is text; integers and decimals of up to 12 places are summed"
     );
     assert!(Running::<ReplicaCheck>::setup(r#"{"equals":1}"#).is_err());
+}
+
+#[test]
+fn a_truncated_or_dropped_table_has_no_rows_and_a_renamed_one_takes_them_along() {
+    let mut guest =
+        Running::<ReplicaCheck>::setup(r#"{"sum":[{"table":"bank.a","column":"balance"}]}"#).unwrap();
+    tables().iter().for_each(|table| assert!(guest.plan(table).unwrap().is_some()));
+    guest.process(&seed()).unwrap();
+    let happens = |guest: &mut Running<ReplicaCheck>, what| {
+        let mut deliveries = Deliveries::new(Phase::Live);
+        deliveries.begin("t", Part::Whole).event(what);
+        guest.process(&deliveries.batch()).unwrap();
+    };
+    let name = testing::name;
+    happens(&mut guest, Happening::Truncated(name("bank.a")));
+    let table: Table = kept("table/bank.a");
+    assert_eq!((table.digest, table.rows, table.inserts, table.emptied), (digest(&[]), 0, 1, 1));
+    assert_eq!(kept::<Total>("total").sum.to_string(), "0");
+    happens(&mut guest, Happening::Renamed(Renaming { from: name("bank.b"), to: name("bank.c") }));
+    assert_eq!(kept::<Table>("table/bank.b").rows, 0);
+    assert_eq!(kept::<Table>("table/bank.c").digest, digest(&[(1, "40")]));
+    let reason = "renamed".to_owned();
+    happens(&mut guest, Happening::Invalidated(Invalidation { table: name("bank.c"), reason }));
+    assert_eq!(kept::<Table>("table/bank.c").invalidated, 1);
+    happens(&mut guest, Happening::SchemaDropped("bank".to_owned()));
+    assert_eq!(kept::<Table>("table/bank.c").rows, 0);
 }

@@ -132,6 +132,7 @@ pub fn example() -> Window {
     let event = |ordinal, txn, kind| Event { ordinal, txn, kind };
     let change = |statement: Option<&str>| EventKind::SchemaChange {
         database: "shop".into(),
+        tables: vec![TableName::new("shop", "orders"), TableName::new("bank", "a")],
         statement: statement.map(str::to_owned),
     };
     Window {
@@ -139,13 +140,24 @@ pub fn example() -> Window {
         timeline: Timeline { number: 1, server: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into() },
         span: Span { after: Scn(100), upto: Scn(500) },
         executed: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-400".into(),
-        transactions: vec![transaction(200, 0, 3), transaction(300, 4, 2), transaction(400, 6, 4)],
+        transactions: vec![transaction(200, 0, 3), transaction(300, 4, 2), transaction(400, 6, 7)],
         tables: vec![first, second],
         events: vec![
             event(6, 2, change(Some("ALTER TABLE orders ADD note TEXT"))),
             event(7, 2, change(None)),
             event(8, 2, EventKind::Truncate { table: orders.clone() }),
-            event(9, 2, EventKind::Invalidate { table: orders, reason: "tablespace imported".into() }),
+            event(
+                9,
+                2,
+                EventKind::Invalidate { table: orders.clone(), reason: "tablespace imported".into() },
+            ),
+            event(
+                10,
+                2,
+                EventKind::Rename { from: orders.clone(), to: TableName::new("shop", "_orders_del") },
+            ),
+            event(11, 2, EventKind::Drop { table: orders }),
+            event(12, 2, EventKind::DropDatabase { database: "shop".into() }),
         ],
     }
 }

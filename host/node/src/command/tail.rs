@@ -64,6 +64,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         let Some(mut window) = next else { break };
         let chosen = |name: &str| arguments.table.is_empty() || arguments.table.iter().any(|p| fits(p, name));
         window.tables.retain(|t| chosen(&t.schema.name().to_string()));
+        window.events.retain(|event| {
+            let tables = event.kind.tables();
+            tables.is_empty() || tables.iter().any(|table| chosen(&table.to_string()))
+        });
         if let Some(filter) = &mut filter {
             window = filter.apply(window)?;
         }
