@@ -54,6 +54,7 @@ async fn examine(options: &ServerOptions) -> Vec<Finding> {
     };
     settings(&variables, &mut findings);
     server_ids(&mut connection, options, &variables, &mut findings).await;
+    unlogged(&mut connection, &variables, &mut findings).await;
     tables_without_key(&mut connection, &mut findings).await;
     if get(&variables, "log_bin") == "ON" {
         dump(connection, options, &mut findings).await;
@@ -142,9 +143,13 @@ fn row_settings<'a>(get: &impl Fn(&str) -> &'a str, add: &mut impl FnMut(Level, 
     }
     if get("binlog_row_metadata") != "FULL" {
         add(
-            Level::Error,
-            format!("binlog_row_metadata is {}", get("binlog_row_metadata")),
-            "SET GLOBAL binlog_row_metadata = FULL, and in the server's configuration; rows logged before that cannot be read",
+            Level::Warning,
+            format!(
+                "binlog_row_metadata is {}: definitions are asked for, and rows that are older than a table's last definition \
+                 cannot be read",
+                get("binlog_row_metadata")
+            ),
+            "SET GLOBAL binlog_row_metadata = FULL, and in the server's configuration",
         );
     }
     if get("binlog_row_image") != "FULL" {
@@ -223,6 +228,43 @@ async fn server_ids(
     let is_taken = replicas.iter().any(|row| row.at(0) == Some(&ours.to_string()));
     if is_taken {
         findings.push(finding(Level::Error, format!("another replica has our server_id {ours}"), fix));
+    }
+}
+
+/// Changes that the server makes and does not log.
+async fn unlogged(
+    connection: &mut Connection,
+    variables: &HashMap<String, String>,
+    findings: &mut Vec<Finding>,
+) {
+    let (new, old) = ("SHOW BINARY LOG STATUS", "SHOW MASTER STATUS");
+    let is_mariadb = get(variables, "version").contains("MariaDB");
+    let status = connection.query(if is_mariadb { old } else { new }).await.unwrap_or_default();
+    let text = |column: &str| {
+        let databases = status.first()?.get(column)?;
+        (!databases.is_empty()).then(|| databases.to_owned())
+    };
+    for (column, option, what) in [
+        ("Binlog_Do_DB", "binlog_do_db", "only changes of these databases are logged"),
+        ("Binlog_Ignore_DB", "binlog_ignore_db", "changes of these databases are not logged"),
+    ] {
+        if let Some(databases) = text(column) {
+            findings.push(finding(
+                Level::Warning,
+                format!("{option} is {databases}: {what}, and nothing tells a reader of the others"),
+                format!("take {option} out of the server's configuration, and leave tables out by the source's policy"),
+            ));
+        }
+    }
+    let logs_replicated = if is_mariadb { "log_slave_updates" } else { "log_replica_updates" };
+    let is_replica = if is_mariadb { "SHOW ALL SLAVES STATUS" } else { "SHOW REPLICA STATUS" };
+    let is_replica = connection.query(is_replica).await.unwrap_or_default();
+    if get(variables, logs_replicated) == "OFF" && !is_replica.is_empty() {
+        findings.push(finding(
+            Level::Error,
+            format!("{logs_replicated} is OFF on a replica: what it replicates is not in its log"),
+            format!("set {logs_replicated} = ON in the server's configuration, or capture from its source"),
+        ));
     }
 }
 

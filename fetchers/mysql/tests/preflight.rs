@@ -37,7 +37,7 @@ async fn every_setting_that_stands_in_the_way_is_found_with_the_statement_that_m
         let findings = preflight(&user(&server)).await;
         for (level, what, fix) in [
             (Level::Error, "binlog_format is MIXED", "SET GLOBAL binlog_format = 'ROW'"),
-            (Level::Error, "binlog_row_metadata is MINIMAL", "SET GLOBAL binlog_row_metadata = FULL"),
+            (Level::Warning, "binlog_row_metadata is MINIMAL", "SET GLOBAL binlog_row_metadata = FULL"),
             (Level::Warning, "binlog_row_image is MINIMAL", "SET GLOBAL binlog_row_image = 'FULL'"),
             (Level::Warning, "kept for 1.0 hours", "binlog_expire_logs_seconds"),
             (Level::Warning, "d.t has no primary key", "ALTER TABLE d.t"),
@@ -92,5 +92,24 @@ async fn a_server_that_does_not_let_us_in_says_why() {
         server.kill();
         let findings = preflight(&user(&server)).await;
         assert!(has(&findings, Level::Error, "cannot be reached", "host and port"), "{kind}: {findings:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l64_databases_that_the_server_does_not_log_are_found() {
+    for kind in Kind::ALL {
+        let options =
+            Options::default().argument("--binlog-do-db=shop").argument("--binlog-ignore-db=scratch");
+        let server = Server::start(kind, options).await.unwrap();
+        let findings = preflight(&user(&server)).await;
+        for (what, fix) in [
+            ("binlog_do_db is shop: only changes of these databases are logged", "take binlog_do_db out"),
+            (
+                "binlog_ignore_db is scratch: changes of these databases are not logged",
+                "take binlog_ignore_db out",
+            ),
+        ] {
+            assert!(has(&findings, Level::Warning, what, fix), "{kind}: {what}: {findings:#?}");
+        }
     }
 }

@@ -114,7 +114,7 @@ const EVERY_VALUE: &str = "INSERT INTO d.every VALUES (18446744073709551615, -1,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l32_without_metadata_every_type_is_what_it_is_with_it() {
-    for kind in Kind::ALL {
+    for kind in Kind::EVERY {
         let server = bare(kind).await;
         server.sql(&format!("{EVERY_TYPE}; {EVERY_VALUE}")).await.unwrap();
         server
@@ -437,6 +437,19 @@ async fn l31_with_noblob_images_only_unchanged_large_values_are_absent() {
         ];
         assert_eq!(rows, expected, "{kind}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l31_with_full_nodup_images_the_row_after_has_only_what_changed() {
+    let rows = image(Kind::MariaDb118, "FULL_NODUP").await;
+    let expected = [
+        "d.t + id=2 a=3 b=NULL c=NULL",
+        "d.t - id=1 a=2 b=x c=NULL + a=NULL",
+        "d.t - id=1 a=NULL b=x c=NULL + b=y",
+        "d.u - a=1 b=NULL + b=5",
+        "d.t - id=1 a=NULL b=y c=NULL",
+    ];
+    assert_eq!(rows, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -307,7 +307,8 @@ async fn l60_what_happened_to_a_table_comes_in_its_place_among_the_changes() {
         EventKind::Drop { table: orders },
         EventKind::DropDatabase { database: "shop".into() },
     ]);
-    let mut print = consumer("print", r#"{"tables":["shop.orders"]}"#, &Arc::default()).await;
+    let mut print =
+        consumer("print", r#"{"tables":["shop.orders"],"schema_changes":true}"#, &Arc::default()).await;
     let delivered = print.deliver(&window, DeliveryPhase::Live).await.unwrap();
     assert_eq!((delivered.transactions, delivered.changes), (1, 9));
     let lines: Vec<serde_json::Value> = String::from_utf8(delivered.stdout)

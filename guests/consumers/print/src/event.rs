@@ -1,9 +1,9 @@
 //! What happened to a table, as a line. A truncated table is the Debezium envelope's `t`; for the rest that envelope has
 //! no word, so those lines have `event` in place of `before`, `after` and `op`.
 
-use tidemill_guest::config::Tables;
 use tidemill_guest::consumer::{Happening, TableName};
 
+use crate::Config;
 use crate::cell::push_text;
 
 /// What a line says of an event beside the transaction: which tables it names, and its own fields.
@@ -11,9 +11,11 @@ use crate::cell::push_text;
 pub struct Said<'a>(&'a Happening);
 
 impl<'a> Said<'a> {
-    /// The event, if one of the tables that it names is wanted. One that names none is always wanted.
-    pub fn of(what: &'a Happening, tables: &Tables) -> Option<Self> {
+    /// The event, if one of the tables that it names is wanted. One that names none is wanted as well.
+    pub fn of(what: &'a Happening, config: &Config) -> Option<Self> {
+        let tables = &config.tables;
         let is_wanted = match what {
+            Happening::SchemaChanged(_) if !config.schema_changes => false,
             Happening::SchemaChanged(change) => {
                 change.tables.is_empty() || change.tables.iter().any(|table| tables.name(table))
             }

@@ -13,11 +13,12 @@
 //! - `scn` and `ordinal` (the change's place in its transaction, from 0) name a change for good: a line
 //!   that comes again after a failure has the same two.
 //! - What happened to a table without a change of each row has a line in its place: a truncated table with `op` `t`, as
-//!   Debezium says it; the rest with `event` (`schema-changed`, `dropped`, `schema-dropped`, `renamed`, `invalidated`)
+//!   Debezium says it; the rest with `event` (`dropped`, `schema-dropped`, `renamed`, `invalidated`, `schema-changed`)
 //!   and what it says in place of `before`, `after` and `op`.
 //! - `ts_ms` is the commit time: the guest has no clock, so the same changes give the same lines.
 //!
-//! Configuration: `{"tables": ["shop.*"]}`, or nothing for all tables. The lines of a batch are
+//! Configuration: `{"tables": ["shop.*"]}`, or nothing for all tables; with `"schema_changes": true` a statement that
+//! changed schemas has a line too. The lines of a batch are
 //! written at once, before its position is committed: at least once.
 
 mod cell;
@@ -27,7 +28,8 @@ mod order;
 
 use std::io::Write;
 
-use tidemill_guest::config::{NoConfig, Tables, WithTables};
+use serde::Deserialize;
+use tidemill_guest::config::Tables;
 use tidemill_guest::consumer::{Batch, Consumer, Failure, Interested, Item, Phase};
 use tidemill_guest::{Error, TableDef};
 
@@ -35,20 +37,30 @@ use envelope::{Layout, Texts};
 use event::Said;
 use order::Orders;
 
+/// The configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    #[serde(default)]
+    tables: Tables,
+    #[serde(default)]
+    schema_changes: bool,
+}
+
 /// The consumer.
 #[derive(Debug, Default)]
 pub struct Print {
-    config: WithTables<NoConfig>,
+    config: Config,
     /// The lines of one batch; kept for its memory.
     lines: Vec<u8>,
 }
 
 impl Consumer for Print {
-    type Config = WithTables<NoConfig>;
+    type Config = Config;
     type Plan = Layout;
     const TAKES_EVENTS: bool = true;
 
-    fn setup(config: Self::Config) -> Result<Self, Error> {
+    fn setup(config: Config) -> Result<Self, Error> {
         config.tables.validate()?;
         Ok(Print { config, lines: Vec::new() })
     }
@@ -64,7 +76,7 @@ impl Consumer for Print {
 
     fn process(&mut self, batch: &Batch<'_, Layout>) -> Result<(), Failure> {
         self.lines.clear();
-        let orders = render(batch, &self.config.tables, &mut self.lines);
+        let orders = render(batch, &self.config, &mut self.lines);
         let mut out = std::io::stdout().lock();
         let written = out.write_all(&self.lines).and_then(|()| out.flush());
         written.map_err(|error| Error::Retry(format!("write to standard output: {error}")))?;
@@ -74,7 +86,7 @@ impl Consumer for Print {
 }
 
 /// The lines of a batch, and where its last transaction stands.
-fn render(batch: &Batch<'_, Layout>, tables: &Tables, out: &mut Vec<u8>) -> Orders {
+fn render(batch: &Batch<'_, Layout>, config: &Config, out: &mut Vec<u8>) -> Orders {
     let mut orders = Orders::default();
     let mut texts = Texts::default();
     for transaction in batch.transactions() {
@@ -85,7 +97,7 @@ fn render(batch: &Batch<'_, Layout>, tables: &Tables, out: &mut Vec<u8>) -> Orde
                 Item::Change(change) => texts.push_line(out, &change, orders.next(change.set)),
                 Item::Event(event) => {
                     let total = orders.next_event();
-                    if let Some(said) = Said::of(event.what, tables) {
+                    if let Some(said) = Said::of(event.what, config) {
                         texts.push_event(out, said, total);
                     }
                 }

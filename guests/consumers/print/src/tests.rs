@@ -28,7 +28,7 @@ impl Consumer for Kept {
         self.0.plan(table)
     }
     fn process(&mut self, batch: &Batch<'_, Layout>) -> Result<(), Failure> {
-        render(batch, &self.0.config.tables, &mut self.1.borrow_mut()).keep(batch);
+        render(batch, &self.0.config, &mut self.1.borrow_mut()).keep(batch);
         Ok(())
     }
 }
@@ -38,7 +38,7 @@ fn orders() -> TableDef {
 }
 
 fn printed(deliver: impl FnOnce(&mut Deliveries, &TableDef), phase: Phase) -> Vec<String> {
-    let mut guest = Running::<Kept>::setup("").unwrap();
+    let mut guest = Running::<Kept>::setup(r#"{"schema_changes":true}"#).unwrap();
     guest.plan(&orders()).unwrap();
     let mut deliveries = Deliveries::new(phase);
     deliver(&mut deliveries, &orders());
