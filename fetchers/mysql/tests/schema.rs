@@ -446,7 +446,8 @@ async fn l31_with_full_nodup_images_the_row_after_has_only_what_changed() {
         "d.t + id=2 a=3 b=NULL c=NULL",
         "d.t - id=1 a=2 b=x c=NULL + a=NULL",
         "d.t - id=1 a=NULL b=x c=NULL + b=y",
-        "d.u - a=1 b=NULL + b=5",
+        // Without a key the whole row is logged.
+        "d.u - a=1 b=NULL + a=1 b=5",
         "d.t - id=1 a=NULL b=y c=NULL",
     ];
     assert_eq!(rows, expected);
