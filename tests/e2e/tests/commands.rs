@@ -38,15 +38,15 @@ fn the_live_demo_follows_a_shop_on_a_server_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_finds_what_keeps_a_server_from_being_captured_and_says_the_fix() {
-    let options = Options::default().argument("--binlog-row-metadata=MINIMAL");
+    let options = Options::default().argument("--binlog-format=MIXED");
     let mut server = Server::start(Kind::MySql, options).await.unwrap();
     let folder = Folder::new("");
     folder.configure(&folder.source("shop", &server));
     let output = block_in_place(|| folder.start(&["check"]).wait());
     assert!(!output.status.success());
     let text = output.lines.join("\n");
-    assert!(text.contains("ERROR") && text.contains("SET GLOBAL binlog_row_metadata"), "{text}");
-    server.sql("SET GLOBAL binlog_row_metadata = FULL").await.unwrap();
+    assert!(text.contains("ERROR") && text.contains("SET GLOBAL binlog_format"), "{text}");
+    server.sql("SET GLOBAL binlog_format = 'ROW'").await.unwrap();
     let output = block_in_place(|| folder.start(&["check"]).wait());
     assert!(output.status.success(), "{}", output.lines.join("\n"));
     server.stop().await.unwrap();

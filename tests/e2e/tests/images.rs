@@ -75,7 +75,7 @@ async fn l30_who_needs_an_absent_column_stops_and_names_it() {
     let print = "consumer = { module = \"builtin:print\", grants = [\"stdout\"] }";
     for (guests, guest) in [
         (check.to_owned(), "replica-check"),
-        (format!("{print}\nfilters = [{{ module = \"builtin:where\", config.where = \"v > 1\" }}]"), "where"),
+        (format!("{print}\nfilter = [{{ module = \"builtin:where\", config.where = \"v > 1\" }}]"), "where"),
     ] {
         folder.configure(&format!(
             "{source}\n[subscription.{guest}]\nsource = \"shop\"\nretries = 0\n{guests}\n"
