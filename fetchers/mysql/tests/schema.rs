@@ -223,6 +223,53 @@ async fn l32_a_lagging_reader_uses_the_definition_that_was_in_force_where_it_sta
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l32_a_definition_that_is_kept_is_proven_over_what_its_reader_did_not_read() {
+    for kind in Kind::ALL {
+        let server = bare(kind).await;
+        let directory = tempfile::tempdir().unwrap();
+        server
+            .sql("CREATE TABLE d.t (id INT PRIMARY KEY, a INT); INSERT INTO d.t VALUES (1, 2)")
+            .await
+            .unwrap();
+        let kept =
+            follow(&mut open(&server, Start::Earliest, Some(directory.path())).await, &server).await.unwrap();
+        assert_eq!(lines(&kept).last().unwrap(), "d.t + id=1 a=2");
+        // Another reader, elsewhere, goes on; its checkpoint comes here.
+        server.sql("INSERT INTO d.t VALUES (2, 3); CREATE TABLE d.u (id INT)").await.unwrap();
+        let at = checkpoint(
+            &follow(&mut open(&server, Start::At(checkpoint(&kept)), None).await, &server).await.unwrap(),
+        );
+        server.sql("INSERT INTO d.t VALUES (3, 4); ALTER TABLE d.t CHANGE a b INT; INSERT INTO d.t VALUES (4, 5)").await.unwrap();
+        let mut fetcher = open(&server, Start::At(at.clone()), Some(directory.path())).await;
+        let seen = follow(&mut fetcher, &server).await.unwrap();
+        assert_eq!(lines(&seen), ["d.t + id=3 a=4", "schema d.t", "d.t + id=4 b=5"], "{kind}");
+        drop(fetcher);
+        // Without what is kept, the server alone cannot say what the third row was.
+        let text = stop(&mut open(&server, Start::At(at), None).await).await;
+        assert!(text.contains("was changed since"), "{kind}: {text}");
+        // A definition within the part that nobody here has read: what is kept is not used, the server is asked.
+        server.sql("INSERT INTO d.t VALUES (5, 6); ALTER TABLE d.t CHANGE b c INT").await.unwrap();
+        let mut fetcher = open(&server, Start::Now, Some(directory.path())).await;
+        server.sql("INSERT INTO d.t VALUES (6, 7)").await.unwrap();
+        let seen = follow(&mut fetcher, &server).await.unwrap();
+        assert_eq!(lines(&seen), ["d.t + id=6 c=7"], "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l62_names_are_told_as_a_server_keeps_them_that_takes_no_notice_of_case() {
+    // MySQL settles this when its data are made, which the tests' servers share.
+    let options = Options::default().argument("--lower-case-table-names=1");
+    let server = Server::start(Kind::MariaDb, options).await.unwrap();
+    server
+        .sql("CREATE DATABASE d; CREATE TABLE D.Tab (id INT PRIMARY KEY); INSERT INTO d.TAB VALUES (1); TRUNCATE TABLE D.tAb")
+        .await
+        .unwrap();
+    let seen = follow(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
+    assert_eq!(lines(&seen), ["schema ", "schema d.tab", "d.tab + id=1", "truncate d.tab"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l33_a_tables_number_is_no_name_for_its_definition() {
     for kind in Kind::ALL {
         let server = bare(kind).await;
