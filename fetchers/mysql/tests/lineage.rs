@@ -133,40 +133,55 @@ async fn assert_equals(seen: &Seen, server: &Server) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l75_l77_a_promoted_replica_goes_on_as_a_new_timeline_with_nothing_lost_or_twice() {
     for kind in Kind::ALL {
-        let (mut source, replica) = pair(kind).await;
-        replicate(&source, &replica).await;
-        let bank = Bank::create(source.root(), 20).await.unwrap();
-        let address = CutProxy::start(source.address()).await.unwrap();
-        let origin = Origin::Server(at(address.address().port(), &source));
-        let mut fetcher = MySqlFetcher::open("test", origin, Start::Earliest, all()).await.unwrap();
-        let mut seen = Seen::default();
-
-        let run = bank.start(3);
-        run.wait_committed(200).await;
-        while changes(&seen) < 100 {
-            seen.push(fetcher.next().await.unwrap().unwrap());
-        }
-        run.wait_committed(600).await;
-        run.stop().await.unwrap();
-        catch_up(&source, &replica).await;
-        stop_replication(&replica).await;
-        let before: HashSet<String> = seen.transactions.iter().map(|t| t.gtid.clone()).collect();
-        source.kill();
-        address.retarget(replica.address());
-        let run = bank.on(replica.root()).start(3);
-        run.wait_committed(300).await;
-        run.stop().await.unwrap();
-
-        let target = replica.gtid_set().await.unwrap();
-        follow(&mut fetcher, &mut seen, &target).await;
-        assert_equals(&seen, &replica).await;
-        let ids: HashSet<&String> = seen.transactions.iter().map(|t| &t.gtid).collect();
-        assert_eq!(ids.len(), seen.transactions.len(), "{kind}: nothing comes twice");
-        let numbers: Vec<u32> = seen.windows.iter().map(|w| w.timeline.number).collect();
-        assert_eq!((numbers[0], *numbers.last().unwrap()), (1, 2), "{kind}");
-        assert!(before.len() < seen.transactions.len(), "{kind}: the reader lagged");
-        assert!(fetcher.counters().reconnects >= 1, "{kind}");
+        promoted(kind, "FULL").await;
     }
+}
+
+/// Definitions are asked for while transfers go on, and what is in force goes along to the other server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l32_l75_a_promoted_replica_goes_on_also_where_the_log_names_no_columns() {
+    for kind in Kind::ALL {
+        promoted(kind, if kind.is_mysql() { "MINIMAL" } else { "NO_LOG" }).await;
+    }
+}
+
+async fn promoted(kind: Kind, metadata: &str) {
+    let (mut source, replica) = pair(kind).await;
+    for server in [&source, &replica] {
+        server.sql(&format!("SET GLOBAL binlog_row_metadata = {metadata}")).await.unwrap();
+    }
+    replicate(&source, &replica).await;
+    let bank = Bank::create(source.root(), 20).await.unwrap();
+    let address = CutProxy::start(source.address()).await.unwrap();
+    let origin = Origin::Server(at(address.address().port(), &source));
+    let mut fetcher = MySqlFetcher::open("test", origin, Start::Earliest, all()).await.unwrap();
+    let mut seen = Seen::default();
+
+    let run = bank.start(3);
+    run.wait_committed(200).await;
+    while changes(&seen) < 100 {
+        seen.push(fetcher.next().await.unwrap().unwrap());
+    }
+    run.wait_committed(600).await;
+    run.stop().await.unwrap();
+    catch_up(&source, &replica).await;
+    stop_replication(&replica).await;
+    let before: HashSet<String> = seen.transactions.iter().map(|t| t.gtid.clone()).collect();
+    source.kill();
+    address.retarget(replica.address());
+    let run = bank.on(replica.root()).start(3);
+    run.wait_committed(300).await;
+    run.stop().await.unwrap();
+
+    let target = replica.gtid_set().await.unwrap();
+    follow(&mut fetcher, &mut seen, &target).await;
+    assert_equals(&seen, &replica).await;
+    let ids: HashSet<&String> = seen.transactions.iter().map(|t| &t.gtid).collect();
+    assert_eq!(ids.len(), seen.transactions.len(), "{kind}: nothing comes twice");
+    let numbers: Vec<u32> = seen.windows.iter().map(|w| w.timeline.number).collect();
+    assert_eq!((numbers[0], *numbers.last().unwrap()), (1, 2), "{kind}");
+    assert!(before.len() < seen.transactions.len(), "{kind}: the reader lagged");
+    assert!(fetcher.counters().reconnects >= 1, "{kind}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
