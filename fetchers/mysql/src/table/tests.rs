@@ -100,7 +100,7 @@ fn l15_text_of_a_key_is_never_replaced() {
     let policy = ValuePolicy { bad_text: BadText::Replace, ..ValuePolicy::default() };
     for (key, refused) in [(vec![], false), (vec![0], true)] {
         let columns = vec![column("v", code::VARCHAR, 40)];
-        let map = TableMap { name: TableName::new("d", "t"), columns, key };
+        let map = TableMap { name: TableName::new("d", "t"), columns, key, has_signs: true };
         let mut builder = TableBuilder::new(&Layout::new(Flavour::MySql, &map, policy));
         let pushed = push(&mut builder, kind::WRITE_ROWS, &body(1, &[&[1]], &[0, 2, b'a', 0xff]));
         assert_eq!(pushed.is_err(), refused);
