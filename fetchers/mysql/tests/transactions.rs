@@ -512,3 +512,45 @@ async fn l89_positions_are_boundaries_of_transactions_and_resuming_gives_each_ch
         assert_eq!(numbers.len(), 102, "{kind}: each change has a name of its own");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_events_of_forty_and_seventy_mib_come_whole() {
+    for kind in Kind::ALL {
+        let server =
+            Server::start(kind, Options::default().argument("--max-allowed-packet=1G")).await.unwrap();
+        server
+            .sql(
+                "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v LONGTEXT); \
+                 INSERT INTO d.t VALUES (1, REPEAT('a', 40 << 20)), (2, 'x'); UPDATE d.t SET v = REPEAT('b', 32 << 20) WHERE id = 1; \
+                 DELETE FROM d.t; INSERT INTO d.t VALUES (3, 'c')",
+            )
+            .await
+            .unwrap();
+        let mut fetcher = open(&server, Start::Earliest).await.unwrap();
+        let mut images = Vec::new();
+        while images.last() != Some(&(3, 1, 'c')) {
+            let window = fetcher.next().await.unwrap().unwrap();
+            for table in &window.tables {
+                use arrow_array::cast::AsArray;
+                let ids = table.rows.column(0).as_primitive::<arrow_array::types::Int32Type>();
+                let texts = table.rows.column(1).as_string::<i32>();
+                for (id, text) in ids.values().iter().zip(texts.iter().flatten()) {
+                    let first = text.chars().next().unwrap();
+                    assert!(text.bytes().all(|byte| byte == first as u8));
+                    images.push((*id, text.len(), first));
+                }
+            }
+        }
+        let (forty, thirty_two) = (40 << 20, 32 << 20);
+        let expected = [
+            (1, forty, 'a'),
+            (2, 1, 'x'),
+            (1, forty, 'a'),
+            (1, thirty_two, 'b'),
+            (1, thirty_two, 'b'),
+            (2, 1, 'x'),
+            (3, 1, 'c'),
+        ];
+        assert_eq!(images, expected, "{kind}");
+    }
+}
