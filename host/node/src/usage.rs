@@ -71,7 +71,10 @@ mod tests {
 
     #[test]
     fn a_thread_that_runs_has_used_time() {
-        assert!(!thread_cpu().is_zero());
+        // The kernel accounts from time to time: a new thread reads zero at first.
+        while thread_cpu().is_zero() {
+            std::hint::spin_loop();
+        }
     }
 
     #[test]
