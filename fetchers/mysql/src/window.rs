@@ -72,10 +72,12 @@ impl WindowMaker {
         }
         let before = table.rows();
         let pushed = table.push(event, self.next_ordinal, self.transactions.len() as u32);
-        self.rows_read += (table.rows() - before) as u64;
+        let rows = table.rows() - before;
+        self.rows_read += rows as u64;
         let changes = pushed?;
         self.next_ordinal += changes;
-        self.bytes += bytes;
+        // A value that is NULL or absent has a bit in the log, or nothing, and its whole width here.
+        self.bytes += bytes.max(rows * table.row_bytes());
         Ok(changes)
     }
 

@@ -420,6 +420,19 @@ fn a_window_is_cut_between_transactions_and_the_open_one_stays() {
 }
 
 #[test]
+fn rows_of_nulls_fill_a_window_by_their_width_and_not_by_their_bits() {
+    let mut log = Log::new();
+    log.assembler.set_window_bytes(100);
+    log.transaction(1);
+    log.gtid(2).unwrap();
+    log.query("BEGIN").unwrap();
+    log.table("t").unwrap();
+    let nulls = [&[7, 0, 0, 0, 0, 0, 1, 0, 2, 0, 1, 1][..], &[1; 30]].concat();
+    log.event(kind::WRITE_ROWS, &nulls).unwrap();
+    assert_eq!(log.windows().len(), 1, "thirty integers and the transaction before are more than 100 bytes");
+}
+
+#[test]
 fn fragments_stand_alone_and_do_not_move_readers() {
     let mut log = Log::new();
     log.assembler.set_window_bytes(30);

@@ -183,6 +183,11 @@ impl Column {
         Column { kind, cells, null: Marks::default(), absent: Marks::default(), last_rows: 0, last_bytes: 0 }
     }
 
+    /// Bytes of each value, or of its place where values vary.
+    pub(crate) fn width(&self) -> usize {
+        each_cells!(&self.cells, v => element_bytes(v), b => element_bytes(&b.offsets))
+    }
+
     /// Makes room for as much as the last window had, and a little more: windows differ by little.
     pub(crate) fn begin(&mut self) {
         let (rows, bytes) = (self.last_rows + self.last_rows / 8, self.last_bytes + self.last_bytes / 8);
@@ -306,6 +311,10 @@ fn primitive<T: ArrowPrimitiveType>(
     data_type: &DataType,
 ) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::new(values.into(), nulls).with_data_type(data_type.clone()))
+}
+
+fn element_bytes<T>(_: &[T]) -> usize {
+    size_of::<T>()
 }
 
 /// Takes the first `n`; the rest stays in a buffer of its own.

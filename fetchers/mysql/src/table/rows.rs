@@ -119,13 +119,16 @@ pub(crate) struct TableBuilder {
     txns: Vec<u32>,
     /// Rows of transactions that are complete.
     settled: usize,
+    row_bytes: usize,
 }
 
 impl TableBuilder {
     pub(crate) fn new(layout: &Layout) -> TableBuilder {
+        let columns: Vec<Column> = layout.kinds.iter().cloned().map(Column::new).collect();
         TableBuilder {
             schema: Arc::clone(&layout.schema),
-            columns: layout.kinds.iter().cloned().map(Column::new).collect(),
+            row_bytes: columns.iter().map(Column::width).sum(),
+            columns,
             hidden: layout.hidden.clone(),
             dates_nullable: layout.dates_nullable.clone(),
             kinds: Vec::new(),
@@ -141,6 +144,11 @@ impl TableBuilder {
 
     pub(crate) fn rows(&self) -> usize {
         self.kinds.len()
+    }
+
+    /// What a row takes at least, whatever its values are.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.row_bytes
     }
 
     /// Appends the changes of an event, numbered from `ordinal`, and says how many they are. After an error the rows
