@@ -110,7 +110,8 @@ impl MySqlFetcher {
             transport: Some(transport),
             payload: None,
             assembler: Assembler::new(begin, settings.selector, settings.values, plan.flavour)
-                .with(settings.judge, prepared),
+                .with(settings.judge, prepared)
+                .with_declared_types(settings.declared_types),
             asker: Asker::default(),
             retry: Retry::default(),
             failed: None,

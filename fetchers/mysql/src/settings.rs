@@ -17,6 +17,9 @@ pub struct Settings {
     pub directory: Option<PathBuf>,
     /// What becomes of values that have no form of ours.
     pub values: ValuePolicy,
+    /// Whether the server is asked for the types that MariaDB's log does not name: UUID, INET4, INET6, VECTOR. Without it
+    /// they are bytes where the log names the columns.
+    pub declared_types: bool,
 }
 
 /// What becomes of values that a server stores and that are no date or no text.
@@ -52,7 +55,13 @@ pub enum BadText {
 
 impl From<Selector> for Settings {
     fn from(selector: Selector) -> Settings {
-        Settings { selector, judge: None, directory: None, values: ValuePolicy::default() }
+        Settings {
+            selector,
+            judge: None,
+            directory: None,
+            values: ValuePolicy::default(),
+            declared_types: false,
+        }
     }
 }
 
@@ -61,6 +70,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("directory", &self.directory)
             .field("values", &self.values)
+            .field("declared_types", &self.declared_types)
             .finish_non_exhaustive()
     }
 }

@@ -83,6 +83,8 @@ pub(crate) struct Assembler {
     timeline: Timeline,
     selector: Selector,
     values: ValuePolicy,
+    /// Whether types that the log does not name are asked for.
+    declared_types: bool,
     live: bool,
     flavour: Flavour,
     /// The end of the last event.
@@ -129,6 +131,7 @@ impl Assembler {
             timeline: origin.timeline,
             selector,
             values,
+            declared_types: false,
             live: origin.live,
             flavour,
             place: None,
@@ -159,6 +162,11 @@ impl Assembler {
     /// What judges windows, and where prepared transactions wait.
     pub(crate) fn with(mut self, judge: Option<Judge>, prepared: PreparedStore) -> Assembler {
         (self.judge, self.prepared) = (judge, prepared);
+        self
+    }
+
+    pub(crate) fn with_declared_types(mut self, wanted: bool) -> Assembler {
+        self.declared_types = wanted;
         self
     }
 

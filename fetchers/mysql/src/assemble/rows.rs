@@ -7,7 +7,7 @@ use tidemill_fetchers_api::{FetchError, Undecodable};
 use crate::assemble::{Assembler, OpenState, Step};
 use crate::event::{Header, inflate_rows, kind};
 use crate::limits::TABLE_MAPS_MAX;
-use crate::schema::{Stored, Wanted, is_incomplete};
+use crate::schema::{Stored, Wanted, is_incomplete, may_hide_types};
 use crate::table::{Layout, RowError, RowsEvent, TableMap, table_id};
 use crate::value::ValueError;
 
@@ -85,11 +85,13 @@ impl Assembler {
     /// What becomes of the table's rows; `None`: the server has to be asked first.
     fn learn(&mut self, id: u64, body: &[u8]) -> Result<Option<Target>, FetchError> {
         let mut map = TableMap::read(self.flavour, body).map_err(|m| self.malformed(m))?;
-        if is_incomplete(&map) && !self.is_declined(&map) {
+        let hides_types = self.declared_types && may_hide_types(self.flavour, &map);
+        if (hides_types || is_incomplete(&map)) && !self.is_declined(&map) {
             let here = self.open.as_ref().expect("maps are within a transaction").start;
             match self.schemas.find(&map.name, here) {
                 Stored::InForce(described) => self.complete(&described, &mut map)?,
                 // Files cannot be asked: the first row stops the stream.
+                _ if !self.live && hides_types => return Ok(Some(self.refuse(id, body, &map))),
                 _ if !self.live => {}
                 stored => {
                     let unproven = if let Stored::Unproven(scn) = stored { Some(scn) } else { None };
@@ -105,6 +107,14 @@ impl Assembler {
         matches!((self.selector)(&Layout::new(self.flavour, map, self.values).schema), Ok(false))
     }
 
+    /// Of a table whose types files cannot tell.
+    fn refuse(&mut self, id: u64, body: &[u8], map: &TableMap) -> Target {
+        const WHY: &str = "the log does not name the types of its columns, and files cannot be asked for them; read the server, or \
+                           leave declared_types out to have the bytes";
+        let layout = Layout::new(self.flavour, map, self.values);
+        self.know(id, body, Target::Refused(Refusal { layout, column: None, why: WHY.to_owned() }.into()))
+    }
+
     pub(super) fn target(&mut self, id: u64, body: &[u8], map: &TableMap) -> Target {
         let layout = Layout::new(self.flavour, map, self.values);
         let target = match ((self.selector)(&layout.schema), layout.refusal.clone()) {
@@ -113,6 +123,10 @@ impl Assembler {
             (Ok(true), Some((column, why))) => Target::Refused(Refusal { layout, column, why }.into()),
             (Err(why), _) => Target::Refused(Refusal { layout, column: None, why }.into()),
         };
+        self.know(id, body, target)
+    }
+
+    fn know(&mut self, id: u64, body: &[u8], target: Target) -> Target {
         if self.maps.known.len() >= TABLE_MAPS_MAX {
             self.maps.known.clear();
         }

@@ -1,17 +1,21 @@
-//! Tables whose map names no columns: their definitions come from the store, or from the server by way of the caller.
+//! Tables whose map names no columns, or not their types: their definitions come from the store, or from the server by way of the caller.
 
-use tidemill_event::{Scn, TableName};
+use tidemill_event::Scn;
 use tidemill_fetchers_api::{FetchError, Undecodable};
 
 use crate::assemble::Assembler;
 use crate::assemble::rows::Asking;
 use crate::ddl::Definition;
 use crate::limits::SCHEMA_MARK_BYTES;
-use crate::schema::{Answer, Described, Misfit, Wanted};
+use crate::schema::{Answer, Described, Misfit, Wanted, is_incomplete};
 use crate::table::TableMap;
 
-const REPAIR: &str =
+const NO_NAMES: &str = "the log does not name the columns";
+const NO_TYPES: &str = "the log does not name the types of the columns, which declared_types asks for";
+const REPAIR_NAMES: &str =
     "run SET GLOBAL binlog_row_metadata = FULL, then clone the table again and start after that";
+const REPAIR_TYPES: &str =
+    "clone the table again and start after that, or leave declared_types out to have the bytes";
 
 impl Assembler {
     /// What the server is to be asked for.
@@ -52,20 +56,20 @@ impl Assembler {
                 self.schemas.add(&map.name, here, proven, described)?
             }
             Answer::Changed(place, statement) => {
-                return Err(self.unnamed(
-                    &map.name,
+                return Err(self.undefined(
+                    &map,
                     None,
                     format!(
-                        "the log does not name the columns, and the definition that these rows have was changed since, at \
+                        "the definition that these rows have was changed since, at \
                          {place} ({statement}), so that the server has only a later one"
                     ),
                 ));
             }
             Answer::Unknown => {
-                return Err(self.unnamed(
-                    &map.name,
+                return Err(self.undefined(
+                    &map,
                     None,
-                    "the log does not name the columns, and the server shows no such table to this account: it was dropped \
+                    "the server shows no such table to this account: it was dropped \
                      since, or the account may not SELECT from it (GRANT SELECT mends that)"
                         .to_owned(),
                 ));
@@ -79,19 +83,19 @@ impl Assembler {
 
     pub(super) fn complete(&self, described: &Described, map: &mut TableMap) -> Result<(), FetchError> {
         described.complete(map).map_err(|Misfit { column, what }| {
-            let what =
-                format!("the log does not name the columns, and the definition does not fit it: {what}");
-            self.unnamed(&map.name, column, what)
+            self.undefined(map, column, format!("the definition does not fit it: {what}"))
         })
     }
 
-    fn unnamed(&self, table: &TableName, column: Option<String>, what: String) -> FetchError {
+    fn undefined(&self, map: &TableMap, column: Option<String>, what: String) -> FetchError {
+        let (lack, repair) =
+            if is_incomplete(map) { (NO_NAMES, REPAIR_NAMES) } else { (NO_TYPES, REPAIR_TYPES) };
         FetchError::Undecodable(Box::new(Undecodable {
-            table: Some(table.clone()),
+            table: Some(map.name.clone()),
             column,
             source_type: None,
             place: self.place_text(),
-            why: format!("{what}; {REPAIR}"),
+            why: format!("{lack}, and {what}; {repair}"),
         }))
     }
 

@@ -1,7 +1,10 @@
 //! What a server says of a table, and whether that is the table of a map: where it is, it completes the map with what a
-//! log without full metadata leaves out. Where it is not, nothing is guessed.
+//! log without full metadata leaves out, and with the types that no log of MariaDB names. Where it is not, nothing is
+//! guessed.
 
+use crate::event::Flavour;
 use crate::table::{MapColumn, TableMap, code};
+use crate::value::declared::Declared;
 
 /// A table as a server's information schema tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +91,9 @@ const TYPES: [(&str, &[u8]); 42] = [
 impl Described {
     /// Completes the map, if the description is of the same table.
     pub(crate) fn complete(&self, map: &mut TableMap) -> Result<(), Misfit> {
+        if !is_incomplete(map) {
+            return self.declare(map);
+        }
         if self.columns.len() != map.columns.len() {
             let (logged, told) = (map.columns.len(), self.columns.len());
             let what = format!("the log has {logged} columns of it, the definition {told}");
@@ -103,6 +109,25 @@ impl Described {
             told.fill(column);
         }
         map.key.clone_from(&self.key);
+        Ok(())
+    }
+
+    /// Adds the types that a complete map does not name. It may have columns that no definition shows, but none of those.
+    fn declare(&self, map: &mut TableMap) -> Result<(), Misfit> {
+        let is_logged =
+            |told: &&DescribedColumn| map.columns.iter().any(|c| c.name.as_ref() == Some(&told.name));
+        if let Some(told) = self.columns.iter().find(|told| !is_logged(told)) {
+            let what = "the definition has it and the log has not".to_owned();
+            return Err(Misfit { column: Some(told.name.clone()), what });
+        }
+        let has_signs = map.has_signs;
+        for column in map.columns.iter_mut().filter(|column| column.may_hide_type()) {
+            let misfit = |what| Misfit { column: column.name.clone(), what };
+            let told = self.columns.iter().find(|told| Some(&told.name) == column.name.as_ref());
+            let told = told.ok_or_else(|| misfit("the log has it and the definition has not".to_owned()))?;
+            told.check(column, has_signs).map_err(misfit)?;
+            column.declared = told.declared();
+        }
         Ok(())
     }
 }
@@ -148,6 +173,10 @@ impl DescribedColumn {
         Ok(())
     }
 
+    fn declared(&self) -> Option<Declared> {
+        Declared::of(&self.data_type, &self.column_type)
+    }
+
     /// The number that a map has beside the type; `None`: it tells nothing, or nothing that can be known.
     fn meta(&self, code: u8) -> Option<u64> {
         let lengths = ["tiny", "", "medium", "long"];
@@ -167,9 +196,7 @@ impl DescribedColumn {
                 narrow => narrow,
             }),
             code::BLOB => length_bytes("blob").or(length_bytes("text")),
-            code::STRING if matches!(self.data_type.as_str(), "uuid" | "inet6") => Some(16),
-            code::STRING if self.data_type == "inet4" => Some(4),
-            code::STRING | code::VARCHAR => self.bytes,
+            code::STRING | code::VARCHAR => self.declared().map(Declared::bytes).or(self.bytes),
             _ => None,
         }
     }
@@ -193,6 +220,7 @@ impl DescribedColumn {
             code::STRING | code::VARCHAR | code::BLOB | code::VARCHAR_COMPRESSED | code::BLOB_COMPRESSED => {
                 const BINARY: u64 = 63;
                 column.collation = Some(self.collation.unwrap_or(BINARY));
+                column.declared = self.declared();
             }
             _ => {}
         }
@@ -240,9 +268,15 @@ pub(crate) fn is_incomplete(map: &TableMap) -> bool {
     map.columns.iter().any(|column| column.name.is_none())
 }
 
+/// Whether a column of the map may be of a type that the log does not name.
+pub(crate) fn may_hide_types(flavour: Flavour, map: &TableMap) -> bool {
+    flavour == Flavour::MariaDb && map.columns.iter().any(MapColumn::may_hide_type)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::declared::Shown;
     use tidemill_event::TableName;
 
     fn column(name: &str, column_type: &str) -> DescribedColumn {
@@ -283,6 +317,45 @@ mod tests {
         assert_eq!(map.columns[1].collation, Some(45));
         assert_eq!(map.columns[2].labels, [&b"a"[..], b"b'c, d", b""]);
         assert_eq!((map.columns[3].geometry, map.key.as_slice()), (Some(1), &[0][..]));
+    }
+
+    #[test]
+    fn l23_a_map_with_names_is_told_the_types_that_it_does_not_name() {
+        let bytes = |name: &str, code, meta| MapColumn {
+            name: Some(name.into()),
+            collation: Some(63),
+            ..of(code, meta)
+        };
+        let vector = DescribedColumn { bytes: Some(12), ..column("v", "vector(3)") };
+        let plain = DescribedColumn { bytes: Some(16), ..column("raw", "binary(16)") };
+        let described = Described {
+            columns: vec![column("u", "uuid"), vector, plain, column("a", "inet4")],
+            key: vec![],
+        };
+        // The log has a column more, which is no reason to stop unless it may hide a type.
+        let columns = || {
+            let hidden = MapColumn { name: Some("DB_ROW_HASH_1".into()), ..of(code::LONGLONG, 0) };
+            let [u, a] = [bytes("u", code::STRING, 16), bytes("a", code::STRING, 4)];
+            vec![hidden, u, bytes("v", code::VARCHAR, 12), bytes("raw", code::STRING, 16), a]
+        };
+        let mut logged = map(columns());
+        assert!(may_hide_types(Flavour::MariaDb, &logged) && !may_hide_types(Flavour::MySql, &logged));
+        assert_eq!(described.complete(&mut logged), Ok(()));
+        let declared: Vec<_> = logged.columns.iter().map(|column| column.declared).collect();
+        let shown = |shown| Some(Declared::Shown(shown));
+        let expected = [None, shown(Shown::Uuid), Some(Declared::Vector(3)), None, shown(Shown::Inet4)];
+        assert_eq!(declared, expected);
+        for (at, other, part) in [
+            (1, bytes("u", code::STRING, 4), "size 4 in place of 16"),
+            (2, bytes("v", code::VARCHAR, 16), "size 16 in place of 12"),
+            (4, bytes("b", code::STRING, 4), "the log has not"),
+            (0, bytes("more", code::STRING, 16), "the definition has not"),
+        ] {
+            let mut columns = columns();
+            columns[at] = other;
+            let misfit = described.complete(&mut map(columns)).expect_err("they differ");
+            assert!(misfit.what.contains(part), "{misfit:?}");
+        }
     }
 
     #[test]

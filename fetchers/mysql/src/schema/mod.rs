@@ -1,4 +1,5 @@
-//! The definitions of tables by log position, for logs that name no columns (`binlog_row_metadata` other than FULL).
+//! The definitions of tables by log position, for logs that name no columns (`binlog_row_metadata` other than FULL), and
+//! for types that no log of MariaDB names, where a source wants them (`declared_types`).
 //!
 //! ```text
 //! map without names ─▶ a version that is in force here?  ── yes ─▶ fits the map? ─▶ rows
@@ -8,7 +9,8 @@
 //! ```
 //!
 //! A version begins where it was proven, and ends at the next definition that concerns its table. Nothing is guessed: what
-//! cannot be proven stops the stream, with the repair. Where metadata is FULL, nothing here is used at all.
+//! cannot be proven stops the stream, with the repair. Where metadata is FULL and no such type is wanted, nothing here is used
+//! at all.
 
 mod ask;
 mod described;
@@ -26,7 +28,7 @@ use crate::ddl::Definition;
 use crate::place::Place;
 
 pub(crate) use ask::{Asker, answer};
-pub(crate) use described::{Described, Misfit, is_incomplete};
+pub(crate) use described::{Described, Misfit, is_incomplete, may_hide_types};
 use disk::Disk;
 
 /// A table's definition over a stretch of one server's log.

@@ -15,6 +15,7 @@ use arrow_schema::DataType;
 
 use crate::table::charset::Charset;
 use crate::value::ValueError;
+use crate::value::declared::Shown;
 use crate::value::document::Document;
 use crate::value::{compressed, decimal, json, time};
 use crate::wire::Bytes;
@@ -53,6 +54,11 @@ pub(crate) enum Kind {
     Padded {
         length: u8,
         width: u16,
+    },
+    /// Of MariaDB: bytes to the log, a text to everybody else.
+    Shown {
+        length: u8,
+        shown: Shown,
     },
     Bits {
         bytes: u8,
@@ -334,6 +340,9 @@ fn append(kind: &Kind, b: &mut Bytes<'_>, out: &mut Vec<u8>) -> Result<(), Value
             out.extend_from_slice(bytes);
             out.extend(std::iter::repeat_n(0, usize::from(*width).saturating_sub(bytes.len())));
         }
+        Kind::Shown { length, shown } => shown
+            .print(value(b, *length)?, out)
+            .ok_or(ValueError::Malformed("a value is longer than its type"))?,
         Kind::Bits { bytes } => out.extend_from_slice(b.take(usize::from(*bytes))?),
         Kind::Json { length } => json::print(value(b, *length)?, out)?,
         Kind::Compressed { length, charset } => {

@@ -12,6 +12,7 @@ use crate::table::column::Kind;
 use crate::table::map::{MapColumn, TableMap, code};
 use crate::value::ValueError;
 use crate::value::decimal::Shape;
+use crate::value::declared::Declared;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -218,6 +219,15 @@ fn text(flavour: Flavour, column: &MapColumn, policy: ValuePolicy) -> Form {
         return refused(DataType::Binary, "text or bytes", NO_NAMES);
     };
     let length = length_bytes(column);
+    match column.declared {
+        Some(Declared::Shown(shown)) => {
+            return good(DataType::Utf8, shown.sql(), Kind::Shown { length, shown });
+        }
+        Some(Declared::Vector(dimension)) => {
+            return good(DataType::Binary, format!("vector({dimension})"), Kind::Bytes { length });
+        }
+        None => {}
+    }
     let is_compressed = matches!(column.code, code::BLOB_COMPRESSED | code::VARCHAR_COMPRESSED);
     match Charset::of(flavour, collation, policy.bad_text) {
         Ok(charset) if charset.is_binary() => {

@@ -5,6 +5,7 @@ use tidemill_event::TableName;
 use tidemill_event::limits::COLUMNS_MAX;
 
 use crate::event::Flavour;
+use crate::value::declared::Declared;
 use crate::wire::{Bytes, Malformed};
 
 /// Numbers of the column types.
@@ -58,6 +59,8 @@ pub(crate) struct MapColumn {
     pub(crate) geometry: Option<u64>,
     /// The numbers of a vector.
     pub(crate) dimension: Option<u64>,
+    /// The type that the log does not name; no map says it.
+    pub(crate) declared: Option<Declared>,
 }
 
 /// A table map.
@@ -75,6 +78,17 @@ impl MapColumn {
     /// Whether the signs of a map count it.
     pub(crate) fn is_numeric(&self) -> bool {
         is_numeric(self.code)
+    }
+
+    /// Whether the column may be of a type that MariaDB's log does not name: bytes of its length.
+    pub(crate) fn may_hide_type(&self) -> bool {
+        const BINARY: u64 = 63;
+        self.collation == Some(BINARY)
+            && match self.code {
+                code::STRING => matches!(self.meta, 4 | 16),
+                code::VARCHAR | code::VAR_STRING => self.meta > 0 && self.meta.is_multiple_of(4),
+                _ => false,
+            }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod compressed;
 pub(crate) mod decimal;
+pub(crate) mod declared;
 pub(crate) mod document;
 pub(crate) mod json;
 mod short;

@@ -119,6 +119,7 @@ fn skip<'a>(kind: &Kind, b: &mut Bytes<'a>) -> Result<Option<&'a [u8]>, RowError
         Kind::Text { length, .. }
         | Kind::Bytes { length }
         | Kind::Padded { length, .. }
+        | Kind::Shown { length, .. }
         | Kind::Compressed { length, .. } => drop(value(b, *length).map_err(of_value)?),
         fixed => drop(b.take(fixed.fixed_bytes())?),
     }
