@@ -180,6 +180,7 @@ pub async fn open_fetcher(
     settings.judge = policy.map(judge);
     settings.directory = Some(kept.to_owned());
     settings.values = value_policy(source);
+    settings.declared_types = source.declared_types;
     Ok(MySqlFetcher::open(name, origin(source)?, start, settings).await?)
 }
 

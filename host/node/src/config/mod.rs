@@ -133,6 +133,10 @@ pub struct SourceConfig {
     /// `replace` makes each U+FFFD.
     #[serde(default)]
     pub bad_text: BadText,
+    /// MariaDB: whether the server is asked for the types that its log does not name (UUID, INET4, INET6, VECTOR), which are
+    /// bytes without it.
+    #[serde(default)]
+    pub declared_types: bool,
     /// Where a new log begins: `earliest` (the default), `now`, or `time:2026-11-20T08:00:00Z`.
     #[serde(default)]
     pub start: Start,

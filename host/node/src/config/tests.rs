@@ -52,8 +52,10 @@ fn what_becomes_of_values_that_are_none_is_said_per_source() {
     let shop = |text: &str| parse(text).unwrap().source["shop"].get_ref().clone();
     let silent = shop(WHOLE);
     assert_eq!((silent.zero_dates, silent.bad_text), (ZeroDates::Error, BadText::Error));
+    assert!(!silent.declared_types);
     let said = shop(&WHOLE.replace("user =", "zero_dates = \"null\"\nbad_text = \"replace\"\nuser ="));
     assert_eq!((said.zero_dates, said.bad_text), (ZeroDates::Null, BadText::Replace));
+    assert!(shop(&WHOLE.replace("user =", "declared_types = true\nuser =")).declared_types);
     refused(
         "user =",
         "zero_dates = \"nul\"\nuser =",
