@@ -9,7 +9,7 @@ use std::path::Path;
 use support::differential::{same_as, schemas, start};
 use support::only;
 use tidemill_event::Checkpoint;
-use tidemill_fetchers_api::conformance::Seen;
+use tidemill_fetchers_api::conformance::{self, Seen};
 use tidemill_fetchers_api::{FetchError, Fetcher, Start};
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions, Settings};
 use tidemill_servers::{Kind, Server};
@@ -288,16 +288,26 @@ async fn l23_columns_that_a_definition_does_not_show_are_no_reason_to_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l23_files_cannot_be_asked_for_types() {
+async fn l23_files_have_the_types_that_were_kept_and_cannot_be_asked_for_others() {
     let server = start(Kind::MariaDb, &[]).await;
     let make = "CREATE TABLE d.plain (id INT PRIMARY KEY, v VARCHAR(20)); INSERT INTO d.plain VALUES (1, 'a'); \
                 CREATE TABLE d.t (id INT PRIMARY KEY, u UUID); INSERT INTO d.t VALUES (1, UUID())";
     server.sql(make).await.unwrap();
-    let origin = Origin::Files(FileOptions::directory(server.datadir(), "binlog"));
-    let mut fetcher =
-        MySqlFetcher::open("test", origin, Start::Earliest, settings(true, None)).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let kept = || settings(true, Some(directory.path()));
+    let mut options = FileOptions::directory(server.datadir(), "binlog");
+    let files = |options: &FileOptions| Origin::Files(options.clone());
+    let mut fetcher = MySqlFetcher::open("test", files(&options), Start::Earliest, kept()).await.unwrap();
     let text = stop(&mut fetcher).await;
     for part in ["table d.t", "files cannot be asked", "leave declared_types out to have the bytes"] {
         assert!(text.contains(part), "{text}");
     }
+    drop(fetcher);
+    // The files of that server, whose definitions a reader of the server has kept.
+    let seen = follow(&mut open(&server, Start::Earliest, kept()).await, &server).await.unwrap();
+    options.server = Some(seen.windows[0].timeline.server.to_string());
+    let mut fetcher = MySqlFetcher::open("test", files(&options), Start::Earliest, kept()).await.unwrap();
+    let seen = conformance::read(&mut fetcher, usize::MAX).await.unwrap();
+    assert_eq!(types(&seen, "d.t"), ["int", "uuid"]);
+    assert_eq!(same_as(&server, &seen, |_, shown| shown).await, 2);
 }
