@@ -116,7 +116,10 @@ fn steady_load_is_measured_for_the_fetcher_beside_a_bare_client() {
         let output = Instance::tidemill(&arguments).wait();
         assert!(output.status.success(), "{}", output.errors);
         let figures: serde_json::Value = serde_json::from_str(&output.lines[0]).unwrap();
-        assert_eq!(figures["transactions"], 200);
+        assert_eq!((&figures["transactions"], &figures["rows"]), (&200.into(), &200.into()));
+        for key in ["rows_per_s", "cpu_s_per_million_rows", "peak_rss_mib", "p50_ms", "p99_ms", "max_ms"] {
+            assert!(figures[key].is_number(), "{key} in {figures}");
+        }
         for reader in ["bare", "fetcher"] {
             for since in ["since_commit", "since_intended"] {
                 let of = |figure: &str| figures[reader][since][figure].as_f64().unwrap();

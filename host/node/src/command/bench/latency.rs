@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::Family;
 use super::bare::{ACCOUNT, Bare};
 use crate::Failure;
-use crate::usage::thread_cpu;
+use crate::usage::{Usage, thread_cpu};
 
 /// Steady load.
 #[derive(Clone, Debug, clap::Args)]
@@ -285,7 +285,13 @@ fn object(turn: &Turn) -> Value {
 
 fn print(arguments: &Arguments, bare: &Turn, fetcher: &Turn) {
     if arguments.json {
+        // A transaction has one row here. The figures of every benchmark are the fetcher's, since the commit.
+        let [p50, p99, max] = three(&fetcher.since_commit);
         let all = json!({
+            "rows": fetcher.since_commit.len(), "rows_per_s": fetcher.reached,
+            "cpu_s_per_million_rows": fetcher.cpu / fetcher.reached * 1e6,
+            "peak_rss_mib": Usage::now().peak_rss as f64 / f64::from(1 << 20),
+            "p50_ms": p50, "p99_ms": p99, "max_ms": max,
             "rate": arguments.rate, "seconds": arguments.seconds, "transactions": bare.since_commit.len(),
             "bare": object(bare), "fetcher": object(fetcher),
         });
