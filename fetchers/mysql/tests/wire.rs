@@ -302,10 +302,12 @@ async fn l37_a_semi_synchronous_server_is_acknowledged_where_that_was_asked_for(
 /// As when a reader stalls for longer than the server waits for it: the server ends the connection within an event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l84_a_reader_that_stalled_until_the_server_gave_up_loses_nothing() {
+    const ROWS: usize = 40;
     for kind in Kind::EVERY {
         let server = Server::start(kind, Options::default()).await.unwrap();
         server.sql(TABLE).await.unwrap();
-        for id in 0..12 {
+        // More than the largest buffers of a socket.
+        for id in 0..ROWS {
             server.sql(&format!("INSERT INTO d.t VALUES ({id}, REPEAT('x', 3000000))")).await.unwrap();
         }
         let mut fetcher = open(&server).await;
@@ -319,7 +321,7 @@ async fn l84_a_reader_that_stalled_until_the_server_gave_up_loses_nothing() {
         server.sql(&format!("KILL {thread}")).await.unwrap();
         let gone = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {thread}");
         while server.value::<u64>(&gone).await.unwrap() != Some(0) {}
-        let seen = conformance::read(&mut fetcher, 14).await.unwrap();
+        let seen = conformance::read(&mut fetcher, ROWS + 2).await.unwrap();
         assert!(seen.transactions == from_disk(&server).await.unwrap().transactions, "{kind}");
         assert!(fetcher.counters().reconnects >= 1, "{kind}");
     }
