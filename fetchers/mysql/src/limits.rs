@@ -16,6 +16,10 @@ pub(crate) const BUFFER_BYTES_KEPT: usize = 4 << 20;
 /// A quiet or filtered stretch of the log moves readers on after this many bytes.
 pub(crate) const SILENT_BYTES_MAX: u64 = 1 << 20;
 
+/// A transaction whose end is not known in advance is held whole up to this many bytes: reading it twice costs a
+/// connection and all of its bytes again.
+pub(crate) const UNMEASURED_BYTES_MAX: usize = 4 << 20;
+
 /// Table maps of one connection and layouts of all; past this many the caches start anew.
 pub(crate) const TABLE_MAPS_MAX: usize = 1 << 14;
 
@@ -44,5 +48,6 @@ pub(crate) const STORE_CACHE_BYTES: usize = 8 << 20;
 pub(crate) const UNSYNCED_BYTES_MAX: usize = 16 << 20;
 
 const _: () = assert!(EVENT_BYTES_MAX <= FRAME_BYTES_MAX);
+const _: () = assert!(UNMEASURED_BYTES_MAX >= WINDOW_BYTES_MAX);
 const _: () = assert!(READ_BYTES <= BUFFER_BYTES_KEPT);
 const _: () = assert!(SILENT_BYTES_MAX <= WINDOW_BYTES_MAX as u64);

@@ -23,8 +23,12 @@ impl Assembler {
         if self.window.open_bytes() < self.window_bytes {
             return Ok(());
         }
+        let open_bytes = self.window.open_bytes();
         let open = self.open.as_mut().expect("rows are within a transaction");
         if open.must_be_measured() {
+            if open_bytes < self.unmeasured_bytes {
+                return Ok(());
+            }
             // It is read to its end first, then again.
             self.measuring = true;
             self.window.discard();

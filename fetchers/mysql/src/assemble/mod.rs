@@ -28,6 +28,7 @@ use tidemill_fetchers_api::{FetchError, Judge, Selector};
 
 use crate::event::{Flavour, FormatDescription, Header, Heartbeat, RawEvent, Rotate, kind};
 use crate::gtid::GtidSet;
+use crate::limits::UNMEASURED_BYTES_MAX;
 use crate::place::{BinlogName, Place};
 use crate::prepared::PreparedStore;
 use crate::schema::Schemas;
@@ -113,6 +114,8 @@ pub(crate) struct Assembler {
     lower_case_names: bool,
     window: WindowMaker,
     window_bytes: usize,
+    /// So much of a transaction is held whole before it is read to its end first.
+    unmeasured_bytes: usize,
     ready: VecDeque<Ready>,
     judge: Option<Judge>,
     pub(crate) prepared: PreparedStore,
@@ -152,6 +155,7 @@ impl Assembler {
             lower_case_names: origin.lower_case_names,
             window: WindowMaker::default(),
             window_bytes: WINDOW_BYTES_MAX,
+            unmeasured_bytes: UNMEASURED_BYTES_MAX,
             ready: VecDeque::new(),
             judge: None,
             prepared: PreparedStore::default(),
@@ -172,6 +176,7 @@ impl Assembler {
 
     pub(crate) fn set_window_bytes(&mut self, bytes: usize) {
         self.window_bytes = bytes;
+        self.unmeasured_bytes = bytes;
     }
 
     pub(crate) fn has_ready(&self) -> bool {
