@@ -7,10 +7,10 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use support::{all, fixture, only};
+use support::{all, fixture, only, read_all_of};
 use tidemill_event::TableSchema;
 use tidemill_fetchers_api::conformance::{self, Seen, SeenTransaction};
-use tidemill_fetchers_api::{FetchError, Fetcher, Selector, Start};
+use tidemill_fetchers_api::{FetchError, Selector, Start};
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions};
 use tidemill_servers::{Kind, Options, Server, workload::Bank};
 
@@ -25,16 +25,6 @@ fn live(server: &Server) -> Origin {
 
 async fn open(origin: Origin, selector: Selector) -> MySqlFetcher {
     MySqlFetcher::open("test", origin, Start::Earliest, selector).await.unwrap()
-}
-
-/// Reads until the reader has executed what the server has.
-async fn follow(fetcher: &mut MySqlFetcher, server: &Server) -> Seen {
-    let mut seen = Seen::default();
-    let target = server.gtid_set().await.unwrap();
-    while seen.windows.last().is_none_or(|w| *w.executed != *target) {
-        seen.push(fetcher.next().await.unwrap().unwrap());
-    }
-    seen
 }
 
 /// One number for everything that was seen, in order: positions, ids, times, rows.
@@ -59,7 +49,8 @@ async fn two_captures_of_a_busy_server_and_one_of_its_files_have_equal_digests()
         run.wait_committed(600).await;
         run.stop().await.unwrap();
         let (mut early, mut late) = (early, late);
-        let (early, late) = (follow(&mut early, &server).await, follow(&mut late, &server).await);
+        let (early, late) =
+            (read_all_of(&mut early, &server).await.unwrap(), read_all_of(&mut late, &server).await.unwrap());
         let files = Origin::Files(FileOptions::directory(server.datadir(), "binlog"));
         let files = conformance::read(&mut open(files, all()).await, ALL).await.unwrap();
         assert!(early.transactions.len() > 600, "{kind}");
@@ -92,7 +83,7 @@ async fn a_flood_of_rows_in_a_table_that_nobody_watches_is_not_decoded_and_moves
             .await
             .unwrap();
         let mut fetcher = open(live(&server), only("watched")).await;
-        let seen = follow(&mut fetcher, &server).await;
+        let seen = read_all_of(&mut fetcher, &server).await.unwrap();
         let counters = fetcher.counters();
         let rows: usize = seen.windows.iter().map(|window| window.row_count()).sum();
         assert_eq!((counters.changes, counters.rows_read, rows), (3, 3, 3), "{kind}");

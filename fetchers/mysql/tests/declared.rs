@@ -7,10 +7,9 @@ mod support;
 use std::path::Path;
 
 use support::differential::{same_as, schemas, start};
-use support::only;
-use tidemill_event::Checkpoint;
+use support::{checkpoint, only, read_all_of, stop};
+use tidemill_fetchers_api::Start;
 use tidemill_fetchers_api::conformance::{self, Seen};
-use tidemill_fetchers_api::{FetchError, Fetcher, Start};
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions, Settings};
 use tidemill_servers::{Kind, Server};
 
@@ -24,30 +23,6 @@ async fn open(server: &Server, start: Start, settings: Settings) -> MySqlFetcher
     let password = Password::new(server.user_password());
     let options = ServerOptions::new("127.0.0.1", server.port(), Server::USER, password);
     MySqlFetcher::open("test", Origin::Server(options), start, settings).await.unwrap()
-}
-
-/// Reads up to the server's end.
-async fn follow(fetcher: &mut MySqlFetcher, server: &Server) -> Result<Seen, FetchError> {
-    let target = server.gtid_set().await.unwrap();
-    let mut seen = Seen::default();
-    while seen.windows.last().is_none_or(|w| *w.executed != *target) {
-        seen.push(fetcher.next().await?.expect("a server's log has no end"));
-    }
-    Ok(seen)
-}
-
-/// The error that the stream stops with.
-async fn stop(fetcher: &mut MySqlFetcher) -> String {
-    loop {
-        match fetcher.next().await {
-            Ok(window) => assert!(window.is_some(), "the error comes first"),
-            Err(error) => return error.to_string(),
-        }
-    }
-}
-
-fn checkpoint(seen: &Seen) -> Checkpoint {
-    seen.resume.last().unwrap().1.clone()
 }
 
 /// The types of a table's columns.
@@ -170,7 +145,7 @@ async fn l23_types_that_the_log_does_not_name_are_what_the_server_shows() {
             let server = start(kind, &[&format!("--binlog-row-metadata={metadata}")]).await;
             fill(&server).await;
             let mut fetcher = open(&server, Start::Earliest, settings(declared_types, None)).await;
-            let seen = follow(&mut fetcher, &server).await.unwrap();
+            let seen = read_all_of(&mut fetcher, &server).await.unwrap();
             let mut expected = vec![
                 "int",
                 "uuid",
@@ -211,7 +186,7 @@ async fn l23_unless_they_are_asked_for_they_stay_bytes() {
         server.sql(make).await.unwrap();
         // Nothing is asked, so a later definition is no reason to stop.
         let mut fetcher = open(&server, Start::Earliest, settings(false, None)).await;
-        let seen = follow(&mut fetcher, &server).await.unwrap();
+        let seen = read_all_of(&mut fetcher, &server).await.unwrap();
         assert_eq!(types(&seen, "d.t"), ["int", "binary(16)", "binary(16)", "binary(4)"], "{kind}");
     }
 }
@@ -224,14 +199,15 @@ async fn l23_a_type_is_the_one_that_was_declared_where_the_row_is() {
         let kept = || settings(true, Some(directory.path()));
         let make = "CREATE TABLE d.t (id INT PRIMARY KEY, v UUID); INSERT INTO d.t VALUES (1, UUID())";
         server.sql(make).await.unwrap();
-        let at =
-            checkpoint(&follow(&mut open(&server, Start::Earliest, kept()).await, &server).await.unwrap());
+        let at = checkpoint(
+            &read_all_of(&mut open(&server, Start::Earliest, kept()).await, &server).await.unwrap(),
+        );
         // The maps before and after have the same bytes but for the table's number.
         let change = "INSERT INTO d.t VALUES (2, UUID()); ALTER TABLE d.t DROP v; ALTER TABLE d.t ADD v INET6; \
                       INSERT INTO d.t VALUES (3, '::1')";
         server.sql(change).await.unwrap();
         let mut fetcher = open(&server, Start::At(at.clone()), kept()).await;
-        let seen = follow(&mut fetcher, &server).await.unwrap();
+        let seen = read_all_of(&mut fetcher, &server).await.unwrap();
         let of_windows = seen.windows.iter().flat_map(|w| &w.tables);
         let types: Vec<_> = of_windows.map(|t| t.schema.columns()[1].source_type.clone()).collect();
         assert_eq!(types, ["uuid", "inet6"], "{kind}");
@@ -280,7 +256,7 @@ async fn l23_columns_that_a_definition_does_not_show_are_no_reason_to_stop() {
                     INSERT INTO d.versioned VALUES (1, '::ffff:1.2.3.4')";
         server.sql(make).await.unwrap();
         let mut fetcher = open(&server, Start::Earliest, settings(true, None)).await;
-        let seen = follow(&mut fetcher, &server).await.unwrap();
+        let seen = read_all_of(&mut fetcher, &server).await.unwrap();
         assert_eq!(types(&seen, "d.hashed"), ["int", "blob", "uuid"], "{kind}");
         assert_eq!(types(&seen, "d.versioned")[1], "inet6", "{kind}");
         assert_eq!(same_as(&server, &seen, |_, shown| shown).await, 2, "{kind}");
@@ -304,7 +280,7 @@ async fn l23_files_have_the_types_that_were_kept_and_cannot_be_asked_for_others(
     }
     drop(fetcher);
     // The files of that server, whose definitions a reader of the server has kept.
-    let seen = follow(&mut open(&server, Start::Earliest, kept()).await, &server).await.unwrap();
+    let seen = read_all_of(&mut open(&server, Start::Earliest, kept()).await, &server).await.unwrap();
     options.server = Some(seen.windows[0].timeline.server.to_string());
     let mut fetcher = MySqlFetcher::open("test", files(&options), Start::Earliest, kept()).await.unwrap();
     let seen = conformance::read(&mut fetcher, usize::MAX).await.unwrap();

@@ -8,7 +8,7 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use support::{Replica, all};
+use support::{Replica, all, follow_to};
 use tidemill_event::Checkpoint;
 use tidemill_fetchers_api::conformance::{self, Seen};
 use tidemill_fetchers_api::{FetchError, Fetcher, Start};
@@ -57,12 +57,6 @@ fn checkpoint(seen: &Seen) -> Checkpoint {
 
 fn changes(seen: &Seen) -> u64 {
     seen.transactions.iter().map(|t| t.change_count).sum()
-}
-
-async fn follow(fetcher: &mut MySqlFetcher, seen: &mut Seen, target: &str) {
-    while seen.windows.last().is_none_or(|w| *w.executed != *target) {
-        seen.push(fetcher.next().await.unwrap().unwrap());
-    }
 }
 
 /// A source and a server that will be its replica and logs what it applies; both may be promoted.
@@ -174,7 +168,7 @@ async fn promoted(kind: Kind, metadata: &str) {
     run.stop().await.unwrap();
 
     let target = replica.gtid_set().await.unwrap();
-    follow(&mut fetcher, &mut seen, &target).await;
+    follow_to(&mut fetcher, &mut seen, &target).await.unwrap();
     assert_equals(&seen, &replica).await;
     let ids: HashSet<&String> = seen.transactions.iter().map(|t| &t.gtid).collect();
     assert_eq!(ids.len(), seen.transactions.len(), "{kind}: nothing comes twice");
@@ -454,7 +448,7 @@ async fn l70_a_transaction_that_a_crash_cut_short_never_happened() {
         let target = server.gtid_set().await.unwrap();
         for fetcher in [&mut live, &mut files] {
             let mut seen = Seen::default();
-            follow(fetcher, &mut seen, &target).await;
+            follow_to(fetcher, &mut seen, &target).await.unwrap();
             assert_eq!(Some(changes(&seen) - 2), truth, "{kind}");
         }
     }

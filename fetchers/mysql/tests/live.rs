@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::{Replica, all, fixture, only};
+use support::{Replica, all, fixture, follow, only};
 use tidemill_event::EventKind;
 use tidemill_fetchers_api::conformance::{self, Seen, SeenChange};
 use tidemill_fetchers_api::{FetchError, Fetcher, Start};
@@ -37,14 +37,6 @@ async fn from_disk(server: &Server) -> Seen {
 async fn run_recording(server: &Server) {
     let sql = std::fs::read_to_string(fixture("mariadb-10.11-full").join("make.sql")).unwrap();
     server.sql(&sql).await.unwrap();
-}
-
-/// Reads until the reader has executed what the server has.
-async fn follow(fetcher: &mut MySqlFetcher, seen: &mut Seen, server: &Server) {
-    let target = server.gtid_set().await.unwrap();
-    while seen.windows.last().is_none_or(|w| *w.executed != *target) {
-        seen.push(fetcher.next().await.unwrap().unwrap());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

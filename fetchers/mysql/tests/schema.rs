@@ -7,10 +7,10 @@ mod support;
 
 use std::path::Path;
 
-use support::{all, only, text};
-use tidemill_event::{Checkpoint, EventKind};
+use support::{all, checkpoint, only, read_all_of, stop, text};
+use tidemill_event::EventKind;
 use tidemill_fetchers_api::conformance::{Seen, SeenChange};
-use tidemill_fetchers_api::{FetchError, Fetcher, Selector, Start};
+use tidemill_fetchers_api::{Fetcher, Selector, Start};
 use tidemill_fetchers_mysql::{MySqlFetcher, Origin, Password, ServerOptions, Settings};
 use tidemill_servers::{Kind, Options, Server};
 
@@ -38,26 +38,6 @@ async fn bare(kind: Kind) -> Server {
     let level = if kind == Kind::MySql { "MINIMAL" } else { "NO_LOG" };
     server.sql(&format!("SET GLOBAL binlog_row_metadata = {level}; CREATE DATABASE d")).await.unwrap();
     server
-}
-
-/// Reads up to the server's end.
-async fn follow(fetcher: &mut MySqlFetcher, server: &Server) -> Result<Seen, FetchError> {
-    let target = server.gtid_set().await.unwrap();
-    let mut seen = Seen::default();
-    while seen.windows.last().is_none_or(|w| *w.executed != *target) {
-        seen.push(fetcher.next().await?.expect("a server's log has no end"));
-    }
-    Ok(seen)
-}
-
-/// The error that the stream stops with.
-async fn stop(fetcher: &mut MySqlFetcher) -> String {
-    loop {
-        match fetcher.next().await {
-            Ok(window) => assert!(window.is_some(), "the error comes first"),
-            Err(error) => return error.to_string(),
-        }
-    }
 }
 
 /// Changes as texts: `+ d.t id=1 v=NULL`, absent columns left out.
@@ -96,10 +76,6 @@ fn lines(seen: &Seen) -> Vec<String> {
     lines
 }
 
-fn checkpoint(seen: &Seen) -> Checkpoint {
-    seen.resume.last().unwrap().1.clone()
-}
-
 const EVERY_TYPE: &str = "CREATE TABLE d.every (id BIGINT UNSIGNED PRIMARY KEY, a TINYINT, b SMALLINT UNSIGNED, c MEDIUMINT, \
      e INT UNSIGNED ZEROFILL, f FLOAT, g DOUBLE, h DECIMAL(20,4), i DECIMAL(5,0) UNSIGNED, j BIT(1), k BIT(20), l DATE, \
      m TIME, n TIME(3), o DATETIME(6), p TIMESTAMP NULL, q YEAR, r CHAR(5) CHARACTER SET latin1, \
@@ -121,7 +97,7 @@ async fn l32_without_metadata_every_type_is_what_it_is_with_it() {
             .sql(&format!("SET GLOBAL binlog_row_metadata = FULL; DELETE FROM d.every; {EVERY_VALUE}"))
             .await
             .unwrap();
-        let seen = follow(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
+        let seen = read_all_of(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
         let schemas: Vec<_> = seen.windows.iter().flat_map(|w| &w.tables).map(|t| t.schema.clone()).collect();
         assert!(schemas.iter().all(|schema| *schema == schemas[0]), "{kind}: {schemas:#?}");
         let lines: Vec<String> =
@@ -160,7 +136,7 @@ async fn l32_a_definition_between_row_and_server_stops_the_stream_with_the_repai
             .sql("INSERT INTO d.t VALUES (3, 4, 5); CREATE TABLE d.v (id INT); DROP TABLE d.u")
             .await
             .unwrap();
-        let seen = follow(&mut fetcher, &server).await.unwrap();
+        let seen = read_all_of(&mut fetcher, &server).await.unwrap();
         assert_eq!(lines(&seen)[0], "d.t + id=3 x=4 a=5", "{kind}");
     }
 }
@@ -204,7 +180,7 @@ async fn l32_a_lagging_reader_uses_the_definition_that_was_in_force_where_it_sta
             // The first reader learns the definition, and stands still.
             server.sql("INSERT INTO d.t VALUES (1, 2, 3)").await.unwrap();
             let mut fetcher = open(&server, Start::Earliest, Some(directory.path())).await;
-            let seen = follow(&mut fetcher, &server).await.unwrap();
+            let seen = read_all_of(&mut fetcher, &server).await.unwrap();
             let at = checkpoint(&seen);
             drop(fetcher);
             server
@@ -215,7 +191,7 @@ async fn l32_a_lagging_reader_uses_the_definition_that_was_in_force_where_it_sta
                 .await
                 .unwrap();
             let mut fetcher = open(&server, Start::At(at), Some(directory.path())).await;
-            let seen = follow(&mut fetcher, &server).await.unwrap();
+            let seen = read_all_of(&mut fetcher, &server).await.unwrap();
             let expected = ["d.t + id=2 a=3 b=4", "schema d.t", "d.t + id=3 x=4 a=5"];
             assert_eq!(lines(&seen), expected, "{kind} {metadata}");
         }
@@ -231,17 +207,20 @@ async fn l32_a_definition_that_is_kept_is_proven_over_what_its_reader_did_not_re
             .sql("CREATE TABLE d.t (id INT PRIMARY KEY, a INT); INSERT INTO d.t VALUES (1, 2)")
             .await
             .unwrap();
-        let kept =
-            follow(&mut open(&server, Start::Earliest, Some(directory.path())).await, &server).await.unwrap();
+        let kept = read_all_of(&mut open(&server, Start::Earliest, Some(directory.path())).await, &server)
+            .await
+            .unwrap();
         assert_eq!(lines(&kept).last().unwrap(), "d.t + id=1 a=2");
         // Another reader, elsewhere, goes on; its checkpoint comes here.
         server.sql("INSERT INTO d.t VALUES (2, 3); CREATE TABLE d.u (id INT)").await.unwrap();
         let at = checkpoint(
-            &follow(&mut open(&server, Start::At(checkpoint(&kept)), None).await, &server).await.unwrap(),
+            &read_all_of(&mut open(&server, Start::At(checkpoint(&kept)), None).await, &server)
+                .await
+                .unwrap(),
         );
         server.sql("INSERT INTO d.t VALUES (3, 4); ALTER TABLE d.t CHANGE a b INT; INSERT INTO d.t VALUES (4, 5)").await.unwrap();
         let mut fetcher = open(&server, Start::At(at.clone()), Some(directory.path())).await;
-        let seen = follow(&mut fetcher, &server).await.unwrap();
+        let seen = read_all_of(&mut fetcher, &server).await.unwrap();
         assert_eq!(lines(&seen), ["d.t + id=3 a=4", "schema d.t", "d.t + id=4 b=5"], "{kind}");
         drop(fetcher);
         // Without what is kept, the server alone cannot say what the third row was.
@@ -251,7 +230,7 @@ async fn l32_a_definition_that_is_kept_is_proven_over_what_its_reader_did_not_re
         server.sql("INSERT INTO d.t VALUES (5, 6); ALTER TABLE d.t CHANGE b c INT").await.unwrap();
         let mut fetcher = open(&server, Start::Now, Some(directory.path())).await;
         server.sql("INSERT INTO d.t VALUES (6, 7)").await.unwrap();
-        let seen = follow(&mut fetcher, &server).await.unwrap();
+        let seen = read_all_of(&mut fetcher, &server).await.unwrap();
         assert_eq!(lines(&seen), ["d.t + id=6 c=7"], "{kind}");
     }
 }
@@ -265,7 +244,7 @@ async fn l62_names_are_told_as_a_server_keeps_them_that_takes_no_notice_of_case(
         .sql("CREATE DATABASE d; CREATE TABLE D.Tab (id INT PRIMARY KEY); INSERT INTO d.TAB VALUES (1); TRUNCATE TABLE D.tAb")
         .await
         .unwrap();
-    let seen = follow(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
+    let seen = read_all_of(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
     assert_eq!(lines(&seen), ["schema ", "schema d.tab", "d.tab + id=1", "truncate d.tab"]);
 }
 
@@ -279,11 +258,11 @@ async fn l33_a_tables_number_is_no_name_for_its_definition() {
             .sql("CREATE TABLE d.t (id INT PRIMARY KEY, a INT); INSERT INTO d.t VALUES (1, 2)")
             .await
             .unwrap();
-        let mut all = lines(&follow(&mut fetcher, &server).await.unwrap());
+        let mut all = lines(&read_all_of(&mut fetcher, &server).await.unwrap());
         server.sql("ALTER TABLE d.t RENAME COLUMN a TO b; INSERT INTO d.t VALUES (2, 3)").await.unwrap();
-        all.extend(lines(&follow(&mut fetcher, &server).await.unwrap()));
+        all.extend(lines(&read_all_of(&mut fetcher, &server).await.unwrap()));
         server.sql("FLUSH TABLES; INSERT INTO d.t VALUES (3, 4); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (4, 5)").await.unwrap();
-        all.extend(lines(&follow(&mut fetcher, &server).await.unwrap()));
+        all.extend(lines(&read_all_of(&mut fetcher, &server).await.unwrap()));
         let expected = [
             "schema d.t",
             "d.t + id=1 a=2",
@@ -308,7 +287,7 @@ async fn l32_only_the_tables_that_are_wanted_are_asked_for() {
             )
             .await
             .unwrap();
-        let seen = follow(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
+        let seen = read_all_of(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
         assert_eq!(lines(&seen).last().unwrap(), "d.t + id=1", "{kind}");
     }
 }
@@ -326,7 +305,8 @@ async fn l61_a_swap_by_renames_tells_every_step_and_what_must_be_cloned_again() 
             )
             .await
             .unwrap();
-        let seen = follow(&mut open_for(&server, Start::Earliest, None, all()).await, &server).await.unwrap();
+        let seen =
+            read_all_of(&mut open_for(&server, Start::Earliest, None, all()).await, &server).await.unwrap();
         let expected = [
             "schema ",
             "schema d.a",
@@ -368,7 +348,7 @@ async fn l59_what_a_definition_does_to_partitions_and_tablespaces_is_told_in_its
             )
             .await
             .unwrap();
-        let seen = follow(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
+        let seen = read_all_of(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
         let expected = [
             "schema ",
             "schema d.p",
@@ -406,7 +386,7 @@ async fn l62_statements_are_read_with_their_sessions_quotes_and_character_set() 
             )
             .await
             .unwrap();
-        let seen = follow(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
+        let seen = read_all_of(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
         let expected = [
             "schema ",
             "schema d.Ã¤",
@@ -434,7 +414,7 @@ async fn l63_transactions_of_other_databases_move_the_position_and_leave_no_trac
             )
             .await
             .unwrap();
-        let seen = follow(&mut fetcher, &server).await.unwrap();
+        let seen = read_all_of(&mut fetcher, &server).await.unwrap();
         let rows: Vec<String> = lines(&seen).into_iter().filter(|line| line.contains('+')).collect();
         assert_eq!(rows, ["d.t + id=2"], "{kind}");
         assert_eq!(*seen.windows.last().unwrap().executed, *server.gtid_set().await.unwrap(), "{kind}");
@@ -453,7 +433,7 @@ async fn image(kind: Kind, image: &str) -> Vec<String> {
         ))
         .await
         .unwrap();
-    let seen = follow(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
+    let seen = read_all_of(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
     let rows = lines(&seen).into_iter().filter(|line| !line.starts_with("schema"));
     rows.skip(2).collect()
 }
@@ -553,7 +533,7 @@ async fn l40_the_text_of_a_statement_never_leaves_the_fetcher() {
             ))
             .await
             .unwrap();
-        let seen = follow(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
+        let seen = read_all_of(&mut open(&server, Start::Earliest, None).await, &server).await.unwrap();
         assert_eq!(lines(&seen).last().unwrap(), "d.t + id=1");
         for window in &seen.windows {
             let frame = tidemill_event::encode_window(window).unwrap();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::all;
+use support::{all, follow};
 use tidemill_fetchers_api::conformance::{self, Seen};
 use tidemill_fetchers_api::{FetchError, Fetcher, Start};
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions};
@@ -38,14 +38,6 @@ async fn from_disk(server: &Server) -> Result<Seen, FetchError> {
     let origin = Origin::Files(FileOptions::directory(server.datadir(), "binlog"));
     let mut fetcher = MySqlFetcher::open("test", origin, Start::Earliest, all()).await?;
     conformance::read(&mut fetcher, usize::MAX).await
-}
-
-/// Reads until the reader has executed what the server has.
-async fn follow(fetcher: &mut MySqlFetcher, seen: &mut Seen, server: &Server) {
-    let target = server.gtid_set().await.unwrap();
-    while seen.windows.last().is_none_or(|w| *w.executed != *target) {
-        seen.push(fetcher.next().await.unwrap().unwrap());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

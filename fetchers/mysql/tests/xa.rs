@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use support::{Replica, all, expected, fixture, only, table_of};
+use support::{Replica, all, expected, fixture, follow, only, table_of};
 use tidemill_event::{Part, TableSchema};
 use tidemill_fetchers_api::conformance::{self, Seen, SeenTransaction};
 use tidemill_fetchers_api::{FetchError, Fetcher, Judge, Selector, Start};
@@ -31,14 +31,6 @@ fn origin(server: &Server, port: u16) -> Origin {
 
 async fn open(server: &Server, start: Start, directory: &Path) -> Result<MySqlFetcher, FetchError> {
     MySqlFetcher::open("test", origin(server, server.port()), start, settings(all(), directory)).await
-}
-
-/// Reads until the reader has executed what the server has.
-async fn follow(fetcher: &mut MySqlFetcher, seen: &mut Seen, server: &Server) {
-    let target = server.gtid_set().await.unwrap();
-    while seen.windows.last().is_none_or(|w| *w.executed != *target) {
-        seen.push(fetcher.next().await.unwrap().unwrap());
-    }
 }
 
 async fn run(conn: &mut Conn, statements: &str) {

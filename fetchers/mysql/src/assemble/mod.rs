@@ -319,13 +319,14 @@ impl Assembler {
             _ => Heartbeat::read(event.body),
         };
         let heartbeat = heartbeat.map_err(|m| self.malformed(m))?;
-        let told =
-            heartbeat.offset.or((event.header.log_pos != 0).then_some(u64::from(event.header.log_pos)));
-        let Some(told) = told.filter(|_| self.open.is_none()) else { return Ok(()) };
+        let log_pos = event.header.log_pos;
+        if self.open.is_some() || (heartbeat.offset.is_none() && log_pos == 0) {
+            return Ok(());
+        }
         if let Some(place) = self.place.as_mut().filter(|place| place.file.as_str() == heartbeat.file) {
             place.offset = match heartbeat.offset {
                 Some(offset) => place.offset.max(offset),
-                None => Place::offset_of(told as u32, place.offset),
+                None => Place::offset_of(log_pos, place.offset),
             };
             self.settle_at_place()?;
             self.tell_place();

@@ -63,6 +63,10 @@ impl TransportError {
     pub(crate) fn lost(what: impl Into<String>) -> TransportError {
         TransportError::Lost(io::Error::new(io::ErrorKind::ConnectionAborted, what.into()))
     }
+
+    pub(crate) fn setup(what: impl Into<String>, mend: impl Into<String>) -> TransportError {
+        TransportError::Failed(FetchError::Setup { what: what.into(), mend: mend.into() })
+    }
 }
 
 /// Both of them behind one face.

@@ -15,8 +15,7 @@ pub(crate) fn refusal(refusal: &ServerRefusal) -> TransportError {
     const REPLACED: u16 = 4052;
     let ServerRefusal { code, message } = refusal;
     let said = format!("the server says: {message} ({code})");
-    let setup =
-        |mend: &str| TransportError::Failed(FetchError::Setup { what: said.clone(), mend: mend.to_owned() });
+    let setup = |mend: &str| TransportError::setup(said.clone(), mend);
     match *code {
         code if PASSING.contains(&code) => TransportError::lost(said),
         code if ACCESS.contains(&code) => setup(

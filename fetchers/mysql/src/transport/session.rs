@@ -42,10 +42,6 @@ pub(crate) struct Resume {
     pub(crate) place: Option<Place>,
 }
 
-fn setup(what: impl Into<String>, mend: impl Into<String>) -> TransportError {
-    TransportError::Failed(FetchError::Setup { what: what.into(), mend: mend.into() })
-}
-
 /// Asks a server for its facts.
 pub(crate) async fn read_facts(connection: &mut Connection) -> Result<Facts, TransportError> {
     let rows = connection
@@ -74,21 +70,21 @@ pub(crate) async fn read_facts(connection: &mut Connection) -> Result<Facts, Tra
 }
 
 fn nonsense(error: NotASet) -> TransportError {
-    setup(format!("the server answers nonsense: {error}"), "report it")
+    TransportError::setup(format!("the server answers nonsense: {error}"), "report it")
 }
 
 /// Whether there is a binlog that can be read.
 fn check_binlog(variables: &HashMap<String, String>) -> Result<(), TransportError> {
     let get = |name: &str| variables.get(name).map_or("", String::as_str);
     if get("log_bin") != "ON" {
-        return Err(setup(
+        return Err(TransportError::setup(
             "the server writes no binlog",
             "start it with log_bin=binlog (and server_id), then clone the tables",
         ));
     }
     match get("binlog_storage_engine") {
         "" => Ok(()),
-        engine => Err(setup(
+        engine => Err(TransportError::setup(
             format!(
                 "the server keeps its binlog in {engine} (.ibb files), which has no offsets to resume at"
             ),
@@ -127,9 +123,9 @@ async fn end(connection: &mut Connection, flavour: Flavour) -> Result<Place, Tra
         let offset = row.get("Position")?.parse().ok()?;
         Some(Place { file: BinlogName::parse(row.get("File")?)?, offset })
     };
-    rows.first()
-        .and_then(read)
-        .ok_or_else(|| setup("the server does not tell where its binlog ends", "check that log_bin is ON"))
+    rows.first().and_then(read).ok_or_else(|| {
+        TransportError::setup("the server does not tell where its binlog ends", "check that log_bin is ON")
+    })
 }
 
 impl Facts {

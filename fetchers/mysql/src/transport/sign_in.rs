@@ -6,7 +6,6 @@ use mysql_common::scramble::{create_response_for_ed25519, scramble_native, scram
 use ring::pbkdf2;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::Ed25519KeyPair;
-use tidemill_fetchers_api::FetchError;
 
 use crate::limits::EVENT_BYTES_MAX;
 use crate::options::{ServerOptions, TlsMode};
@@ -70,10 +69,6 @@ struct SignIn<'a> {
     nonce: Vec<u8>,
 }
 
-fn setup(what: String, mend: impl Into<String>) -> TransportError {
-    TransportError::Failed(FetchError::Setup { what, mend: mend.into() })
-}
-
 /// From the first packet of a new connection until statements can be sent.
 pub(crate) async fn sign_in(
     connection: &mut Connection,
@@ -105,7 +100,7 @@ fn encrypts(greeting: &Greeting, options: &ServerOptions) -> Result<bool, Transp
     match (options.tls.mode, greeting.capabilities & SSL != 0) {
         (TlsMode::Off, _) | (TlsMode::Prefer, false) => Ok(false),
         (_, true) => Ok(true),
-        (_, false) => Err(setup(
+        (_, false) => Err(TransportError::setup(
             format!("the server {}:{} offers no encryption", options.host, options.port),
             "give it a certificate (ssl_cert, ssl_key), or set `tls = \"off\"` where the network is trusted",
         )),
@@ -194,23 +189,25 @@ impl SignIn<'_> {
             PARSEC => Ok(Vec::new()),
             SHA256 if password.is_empty() => Ok(vec![0]),
             SHA256 if self.connection.is_encrypted() => Ok(self.secret()),
-            SHA256 => Err(setup(
+            SHA256 => Err(TransportError::setup(
                 format!(
                     "the account `{}` signs in by {SHA256}, which needs an encrypted connection",
                     options.user
                 ),
                 "set `tls = \"require\"` or more, or give the account caching_sha2_password",
             )),
-            CLEARTEXT if !options.cleartext_password => Err(setup(
+            CLEARTEXT if !options.cleartext_password => Err(TransportError::setup(
                 format!("the server wants the password of `{}` as it is ({CLEARTEXT})", options.user),
                 "where that is meant, as with tokens of IAM, set `cleartext_password = true` and `tls = \"verify-identity\"`",
             )),
-            CLEARTEXT if !self.connection.is_encrypted() || !options.tls.mode.verifies() => Err(setup(
-                "a password is sent as it is only to a server that has proved who it is".to_owned(),
-                "set `tls = \"verify-identity\"` (or \"verify-ca\") and `tls_ca`",
-            )),
+            CLEARTEXT if !self.connection.is_encrypted() || !options.tls.mode.verifies() => {
+                Err(TransportError::setup(
+                    "a password is sent as it is only to a server that has proved who it is".to_owned(),
+                    "set `tls = \"verify-identity\"` (or \"verify-ca\") and `tls_ca`",
+                ))
+            }
             CLEARTEXT => Ok(self.secret()),
-            other => Err(setup(
+            other => Err(TransportError::setup(
                 format!("the account `{}` signs in by {other}, which is not known here", options.user),
                 format!("create it with {CACHING_SHA2} (MariaDB: {NATIVE}, ed25519 or parsec)"),
             )),

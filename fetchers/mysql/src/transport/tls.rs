@@ -10,7 +10,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, IpAddr, Ipv4Addr, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tidemill_fetchers_api::FetchError;
 
 use crate::options::{ServerOptions, Tls, TlsMode};
 use crate::transport::TransportError;
@@ -19,10 +18,6 @@ use crate::transport::TransportError;
 pub(crate) struct Encryption {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) name: ServerName<'static>,
-}
-
-fn setup(what: String, mend: impl Into<String>) -> TransportError {
-    TransportError::Failed(FetchError::Setup { what, mend: mend.into() })
 }
 
 impl Encryption {
@@ -43,7 +38,7 @@ impl Encryption {
                 let key = PrivateKeyDer::from_pem_file(&identity.key)
                     .map_err(|e| unreadable(&identity.key, "tls_key", e))?;
                 builder.with_client_auth_cert(chain, key).map_err(|e| {
-                    setup(
+                    TransportError::setup(
                         format!("the key {} does not fit our certificate: {e}", identity.key.display()),
                         "give the key that the certificate was made for as `tls_key`",
                     )
@@ -55,7 +50,7 @@ impl Encryption {
         let name = match ServerName::try_from(options.host.clone()) {
             Ok(name) => name,
             Err(_) if tls.mode == TlsMode::VerifyIdentity => {
-                return Err(setup(
+                return Err(TransportError::setup(
                     format!("`{}` is no name that a certificate can be for", options.host),
                     "give a host name or an address as `host`",
                 ));
@@ -75,7 +70,7 @@ fn verifier(tls: &Tls, provider: &Arc<CryptoProvider>) -> Result<Arc<Verifier>, 
         return Ok(Arc::new(Verifier { algorithms, roots: None, checks_name: false }));
     }
     let Some(ca) = &tls.ca else {
-        return Err(setup(
+        return Err(TransportError::setup(
             "the server's certificate is to be verified, and no authority is trusted".to_owned(),
             "give the certificates of the authority that signed it as `tls_ca`, a PEM file",
         ));
@@ -99,7 +94,7 @@ fn certificates(path: &Path, setting: &str) -> Result<Vec<CertificateDer<'static
 }
 
 fn unreadable(path: &Path, setting: &str, why: impl std::fmt::Display) -> TransportError {
-    setup(
+    TransportError::setup(
         format!("{} cannot be used: {why}", path.display()),
         format!("give a readable PEM file as `{setting}`"),
     )
@@ -168,11 +163,11 @@ pub(crate) fn failure(error: io::Error, options: &ServerOptions) -> TransportErr
     let server = format!("{}:{}", options.host, options.port);
     match inner {
         Some(rustls::Error::InvalidCertificate(why)) => refused_certificate(why, &server, &options.tls),
-        Some(rustls::Error::AlertReceived(alert)) => setup(
+        Some(rustls::Error::AlertReceived(alert)) => TransportError::setup(
             format!("the server {server} refuses the encrypted connection: it says {alert:?}"),
             "check `tls_certificate` and `tls_key` against what the server trusts (ssl_ca), and its tls_version",
         ),
-        Some(rustls::Error::PeerIncompatible(why)) => setup(
+        Some(rustls::Error::PeerIncompatible(why)) => TransportError::setup(
             format!("the server {server} knows no encryption that we know: {why:?}"),
             "let the server speak TLS 1.2 or 1.3 (tls_version)",
         ),
@@ -183,15 +178,17 @@ pub(crate) fn failure(error: io::Error, options: &ServerOptions) -> TransportErr
 fn refused_certificate(why: &CertificateError, server: &str, tls: &Tls) -> TransportError {
     let ca = tls.ca.as_ref().map_or_else(String::new, |ca| ca.display().to_string());
     match why {
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => setup(
-            format!("the certificate of {server} is for another host: {why}"),
-            "give a host that the certificate is for as `host`, or ask for less with `tls = \"verify-ca\"`",
-        ),
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => setup(
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TransportError::setup(
+                format!("the certificate of {server} is for another host: {why}"),
+                "give a host that the certificate is for as `host`, or ask for less with `tls = \"verify-ca\"`",
+            )
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TransportError::setup(
             format!("the certificate of {server} is signed by nobody whom {ca} names: {why}"),
             "give the certificates of the authority that signed it as `tls_ca`",
         ),
-        why => setup(
+        why => TransportError::setup(
             format!("the certificate of {server} is refused: {why}"),
             "give the server a certificate of version 3 that is valid today and is no authority's own",
         ),

@@ -13,9 +13,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
-use tidemill_event::{EventKind, TableSchema, Window};
+use tidemill_event::{Checkpoint, EventKind, TableSchema, Window};
 use tidemill_fetchers_api::conformance::{Seen, SeenChange, SeenTransaction};
-use tidemill_fetchers_api::{FetchError, Selector, Start};
+use tidemill_fetchers_api::{FetchError, Fetcher, Selector, Start};
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin};
 use tidemill_servers::Server;
 
@@ -27,6 +27,41 @@ pub fn all() -> Selector {
 /// The tables of one database.
 pub fn only(database: &'static str) -> Selector {
     Arc::new(move |schema: &Arc<TableSchema>| Ok(schema.name().database == database))
+}
+
+/// Reads until the reader has executed the set of that text.
+pub async fn follow_to(fetcher: &mut MySqlFetcher, seen: &mut Seen, target: &str) -> Result<(), FetchError> {
+    while seen.windows.last().is_none_or(|w| *w.executed != *target) {
+        seen.push(fetcher.next().await?.expect("a server's log has no end"));
+    }
+    Ok(())
+}
+
+/// Reads on until the reader has executed what the server has.
+pub async fn follow(fetcher: &mut MySqlFetcher, seen: &mut Seen, server: &Server) {
+    follow_to(fetcher, seen, &server.gtid_set().await.unwrap()).await.unwrap();
+}
+
+/// Reads all up to what the server has executed.
+pub async fn read_all_of(fetcher: &mut MySqlFetcher, server: &Server) -> Result<Seen, FetchError> {
+    let mut seen = Seen::default();
+    follow_to(fetcher, &mut seen, &server.gtid_set().await.unwrap()).await?;
+    Ok(seen)
+}
+
+/// The error that the stream stops with.
+pub async fn stop(fetcher: &mut MySqlFetcher) -> String {
+    loop {
+        match fetcher.next().await {
+            Ok(window) => assert!(window.is_some(), "the error comes first"),
+            Err(error) => return error.to_string(),
+        }
+    }
+}
+
+/// Where a reader of all that was seen goes on.
+pub fn checkpoint(seen: &Seen) -> Checkpoint {
+    seen.resume.last().unwrap().1.clone()
 }
 
 pub fn fixture(name: &str) -> PathBuf {
