@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, TableDefinition};
@@ -24,27 +24,38 @@ const NONE: u64 = u64::MAX;
 
 /// See the module.
 pub(super) struct Disk {
-    database: Database,
-    path: String,
+    path: PathBuf,
+    /// `None`: there is no file yet. Most sources never need one, since their logs name the columns.
+    database: Option<Database>,
 }
 
 impl Disk {
     pub(super) fn open(directory: &Path) -> Result<Disk, FetchError> {
-        let path = directory.join("schemas.redb");
-        let name = path.display().to_string();
-        let failed = |source| FetchError::Io { what: name.clone(), source };
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        let database = Database::create(&path).map_err(|e| failed(io::Error::other(e)))?;
-        Ok(Disk { database, path: name })
+        let mut disk = Disk { path: directory.join("schemas.redb"), database: None };
+        if disk.path.exists() {
+            disk.database()?;
+        }
+        Ok(disk)
+    }
+
+    /// The database, made when it is first needed.
+    fn database(&mut self) -> Result<&Database, FetchError> {
+        if self.database.is_none() {
+            if let Some(directory) = self.path.parent() {
+                std::fs::create_dir_all(directory).map_err(|e| self.failed(e))?;
+            }
+            self.database = Some(Database::create(&self.path).map_err(|e| self.failed(e))?);
+        }
+        Ok(self.database.as_ref().expect("it was just made"))
     }
 
     fn failed(&self, error: impl Into<redb::Error>) -> FetchError {
-        FetchError::Io { what: self.path.clone(), source: io::Error::other(error.into()) }
+        FetchError::Io { what: self.path.display().to_string(), source: io::Error::other(error.into()) }
     }
 
     fn damaged(&self, key: &str) -> FetchError {
         FetchError::Damaged {
-            place: self.path.clone(),
+            place: self.path.display().to_string(),
             what: format!(
                 "the entry {key:?} is no definition of a table; remove the file: definitions are asked for anew"
             ),
@@ -54,7 +65,8 @@ impl Disk {
     /// All versions of a server's log, oldest first.
     pub(super) fn load(&self, server: &str) -> Result<HashMap<TableName, Vec<Version>>, FetchError> {
         let mut versions: HashMap<TableName, Vec<Version>> = HashMap::new();
-        let read = self.database.begin_read().map_err(|e| self.failed(e))?;
+        let Some(database) = &self.database else { return Ok(versions) };
+        let read = database.begin_read().map_err(|e| self.failed(e))?;
         let table = match read.open_table(VERSIONS) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(versions),
@@ -74,9 +86,15 @@ impl Disk {
         Ok(versions)
     }
 
-    pub(super) fn keep(&self, server: &str, table: &TableName, version: &Version) -> Result<(), FetchError> {
+    pub(super) fn keep(
+        &mut self,
+        server: &str,
+        table: &TableName,
+        version: &Version,
+    ) -> Result<(), FetchError> {
         let key = format!("{server}\0{}\0{}\0{:016x}", table.database, table.table, version.from.0);
-        let write = self.database.begin_write().map_err(|e| self.failed(e))?;
+        let write = self.database()?.begin_write();
+        let write = write.map_err(|e| self.failed(e))?;
         {
             let mut versions = write.open_table(VERSIONS).map_err(|e| self.failed(e))?;
             versions.insert(key.as_str(), encode(version).as_slice()).map_err(|e| self.failed(e))?;
@@ -167,7 +185,7 @@ mod tests {
         assert_eq!(decode(&bytes), Ok(version.clone()));
         assert!((0..bytes.len()).all(|length| decode(&bytes[..length]).is_err()));
         let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::open(directory.path()).unwrap();
+        let mut disk = Disk::open(directory.path()).unwrap();
         let name = TableName::new("shop", "größen");
         disk.keep("server", &name, &version).unwrap();
         let open = Version { from: Scn(9), until: None, ..version.clone() };

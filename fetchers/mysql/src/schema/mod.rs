@@ -43,6 +43,13 @@ pub(crate) struct Version {
     table: Arc<Described>,
 }
 
+impl Version {
+    /// Whether a reader that began there has seen everything since this was last proven.
+    fn is_followed(&self, since: Option<Scn>) -> bool {
+        since.is_some_and(|since| self.proven >= since)
+    }
+}
+
 /// What the store has for a table at a place.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
@@ -117,16 +124,9 @@ impl Schemas {
         let since = self.since.take();
         self.server = server;
         for versions in self.versions.values_mut() {
-            versions.retain(|version| {
-                version.until.is_none() && since.is_some_and(|since| version.proven >= since)
-            });
+            versions.retain(|version| version.until.is_none() && version.is_followed(since));
         }
         self.moved = true;
-    }
-
-    /// Whether the reader has seen everything between the version's last proof and itself.
-    fn is_followed(&self, version: &Version) -> bool {
-        self.since.is_some_and(|since| version.proven >= since)
     }
 
     /// What there is for a table at a place.
@@ -134,7 +134,7 @@ impl Schemas {
         let versions = self.versions.get(table).map_or(&[][..], Vec::as_slice);
         let covers = |v: &&Version| v.from <= at && v.until.is_none_or(|until| at < until);
         match versions.iter().rfind(covers) {
-            Some(v) if v.until.is_some() || at <= v.proven || self.is_followed(v) => {
+            Some(v) if v.until.is_some() || at <= v.proven || v.is_followed(self.since) => {
                 Stored::InForce(Arc::clone(&v.table))
             }
             Some(version) => Stored::Unproven(version.proven),
@@ -179,8 +179,8 @@ impl Schemas {
         for (table, versions) in self.versions.iter_mut().filter(|(table, _)| definition.concerns(table)) {
             for version in versions.iter_mut().filter(|version| version.until.is_none() && version.from < at)
             {
-                let is_followed = since.is_some_and(|since| version.proven >= since);
-                version.until = Some(if is_followed { at } else { version.proven.min(at) });
+                let end = if version.is_followed(since) { at } else { version.proven.min(at) };
+                version.until = Some(end);
                 ended.push((table.clone(), version.clone()));
             }
         }
@@ -189,12 +189,11 @@ impl Schemas {
 
     /// Everything up to here was read: what is in force stays so, also for a reader that begins here.
     pub(crate) fn mark(&mut self, at: Scn) -> Result<(), FetchError> {
-        let Some(since) = self.since else { return Ok(()) };
+        let since = self.since;
         let mut moved = vec![];
         for (table, versions) in &mut self.versions {
-            let open =
-                versions.iter_mut().filter(|v| v.until.is_none() && v.proven >= since && v.proven < at);
-            for version in open {
+            let open = |v: &&mut Version| v.until.is_none() && v.is_followed(since) && v.proven < at;
+            for version in versions.iter_mut().filter(open) {
                 version.proven = at;
                 moved.push((table.clone(), version.clone()));
             }
@@ -202,8 +201,8 @@ impl Schemas {
         moved.iter().try_for_each(|(table, version)| self.keep(table, version))
     }
 
-    fn keep(&self, table: &TableName, version: &Version) -> Result<(), FetchError> {
-        match &self.disk {
+    fn keep(&mut self, table: &TableName, version: &Version) -> Result<(), FetchError> {
+        match &mut self.disk {
             Some(disk) => disk.keep(&self.server, table, version),
             None => Ok(()),
         }
