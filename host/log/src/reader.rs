@@ -48,6 +48,13 @@ struct Given {
     frame: Option<Frame>,
 }
 
+impl Given {
+    fn framed(self) -> (Frame, Arc<Window>) {
+        let encode = || encode_window(&self.window).expect("a part of a stored window is no larger");
+        (self.frame.unwrap_or_else(encode), self.window)
+    }
+}
+
 enum Step {
     Given(Given),
     Fetch(Fetch),
@@ -73,17 +80,23 @@ impl Reader {
 
     /// As [`Reader::next`], with the frame that holds the window. The schemas that it needs are those of its tables.
     pub async fn next_frame(&mut self) -> Result<Option<(Frame, Arc<Window>)>, ReadError> {
-        let Some(Given { window, frame }) = self.wait().await? else { return Ok(None) };
-        let frame =
-            frame.unwrap_or_else(|| encode_window(&window).expect("a part of a stored window is no larger"));
-        Ok(Some((frame, window)))
+        Ok(self.wait().await?.map(Given::framed))
     }
 
     /// The next window if it is there already. Reads the disk on this thread where it must.
     pub fn try_next(&mut self) -> Result<Option<Arc<Window>>, ReadError> {
+        Ok(self.look()?.map(|given| given.window))
+    }
+
+    /// As [`Reader::try_next`], with the frame that holds the window.
+    pub fn try_next_frame(&mut self) -> Result<Option<(Frame, Arc<Window>)>, ReadError> {
+        Ok(self.look()?.map(Given::framed))
+    }
+
+    fn look(&mut self) -> Result<Option<Given>, ReadError> {
         loop {
             match self.step()? {
-                Step::Given(given) => return Ok(Some(given.window)),
+                Step::Given(given) => return Ok(Some(given)),
                 Step::Fetch(fetch) => self.accept(fetch.run()?),
                 Step::Nothing | Step::Closed => return Ok(None),
             }

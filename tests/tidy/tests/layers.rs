@@ -10,11 +10,15 @@ use serde_json::Value;
 /// Layer of each crate that ships. Crates under `tests/` may name any.
 const LAYERS: &[(&str, u8)] = &[
     ("tidemill-event", 0),
+    ("tidemill-world", 0),
     ("tidemill-log", 1),
     ("tidemill-sandbox", 1),
     ("tidemill-fetchers-api", 1),
     ("tidemill-fetchers-mysql", 2),
     ("tidemill-sink", 2),
+    ("tidemill-relay", 2),
+    ("tidemill-client", 2),
+    ("tidemill-fetchers-relay", 3),
     ("tidemill", 4),
 ];
 

@@ -1,0 +1,114 @@
+//! What a subscriber asks for, after parsing and before reading. Parsing and grants are the server's, the rest is the
+//! answer's.
+
+use std::fmt;
+
+use tidemill_event::{Checkpoint, Position, TableName};
+
+/// A table by name, or every table of a database: `shop.orders`, `shop.*`, `*.*`. A `*` stands for a whole part only.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TablePattern {
+    /// `None`: any database.
+    pub database: Option<String>,
+    /// `None`: any table.
+    pub table: Option<String>,
+}
+
+impl TablePattern {
+    /// A pattern from its text.
+    pub fn parse(text: &str) -> Option<TablePattern> {
+        let (database, table) = text.split_once('.')?;
+        let part = |part: &str| (part != "*").then(|| part.to_owned());
+        let sound = !database.is_empty() && !table.is_empty();
+        sound.then(|| TablePattern { database: part(database), table: part(table) })
+    }
+
+    /// Whether the table is one of them.
+    pub fn matches(&self, name: &TableName) -> bool {
+        let part = |pattern: &Option<String>, part: &str| pattern.as_deref().is_none_or(|p| p == part);
+        part(&self.database, &name.database) && part(&self.table, &name.table)
+    }
+}
+
+impl fmt::Display for TablePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |part: &Option<String>| part.clone().unwrap_or_else(|| "*".to_owned());
+        write!(f, "{}.{}", part(&self.database), part(&self.table))
+    }
+}
+
+/// One part of the keys: what the catalogue's `partition` filter is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part {
+    /// The filter's configuration, as JSON text in canonical form.
+    pub config: String,
+}
+
+/// What a subscription sees of a source. Two subscriptions with equal selections share their work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Selection {
+    /// Tables; empty: all of them. Already narrowed to what the asker may see.
+    pub tables: Vec<TablePattern>,
+    /// Columns by table; a table that is not named has all of its columns. Key columns always stay.
+    pub columns: Vec<(TableName, Vec<String>)>,
+    /// One part of the keys.
+    pub part: Option<Part>,
+    /// Registered filters, in order.
+    pub filters: Vec<String>,
+    /// Registered projections, in order, after the filters.
+    pub projections: Vec<String>,
+}
+
+impl Selection {
+    /// Whether everything is seen as it lies in the log, so that the log's own bytes are the answer.
+    pub fn is_all(&self) -> bool {
+        *self == Selection::default()
+    }
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With the oldest transaction that the relay has, history included.
+    Earliest,
+    /// With what is appended from now on.
+    Now,
+    /// With the first transaction that committed at this time or later: microseconds since 1970-01-01 UTC.
+    Time(i64),
+    /// After this position of the relay's own numbering.
+    After(Position),
+    /// After this checkpoint, whichever relay it comes from.
+    At(Box<Checkpoint>),
+}
+
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// Frames: the log's own form. `application/vnd.tidemill.frames`
+    Frames,
+    /// One table as an Arrow IPC stream. `application/vnd.apache.arrow.stream`
+    Arrow,
+    /// One JSON object a line, in the Debezium envelope. `application/x-ndjson`
+    Json,
+    /// The same objects as Server-Sent Events. `text/event-stream`
+    Events,
+}
+
+/// One request for changes.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Where it begins.
+    pub begin: Begin,
+    /// What it sees.
+    pub selection: Selection,
+    /// How it is written.
+    pub format: Format,
+    /// Whether it goes on for ever, or ends with what is there now.
+    pub follow: bool,
+    /// It ends with the window that reaches so many bytes, if given.
+    pub bytes_max: Option<u64>,
+    /// How long it may be silent: then it gets a sign of life.
+    pub heartbeat: std::time::Duration,
+    /// Who asks, for metrics: the grant's name and the name that the subscriber gives itself.
+    pub subscriber: String,
+}
