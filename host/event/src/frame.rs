@@ -207,6 +207,17 @@ impl Frame {
 
     /// Where a window frame's reader is after it, and where it was before, without reading its columns.
     pub fn window_span(&self) -> Result<Option<(Position, Span)>, FrameError> {
+        Ok(self.window_head()?.map(|(position, span, _)| (position, span)))
+    }
+
+    /// How many transactions, or parts of one, the frame holds, without reading its columns. A schema has none.
+    pub fn transaction_count(&self) -> Result<u32, FrameError> {
+        let Some((.., mut rest)) = self.window_head()? else { return Ok(0) };
+        rest.text()?;
+        Ok(rest.u32()?)
+    }
+
+    fn window_head(&self) -> Result<Option<(Position, Span, Reader<'_>)>, FrameError> {
         let head = FrameHeader::read(&self.0)?;
         if !head.is_window {
             return Ok(None);
@@ -216,7 +227,7 @@ impl Frame {
         let timeline = r.u32()?;
         r.text()?;
         let span = Span { after: Scn(r.u64()?), upto: Scn(r.u64()?) };
-        Ok(Some((Position { timeline, scn: span.upto }, span)))
+        Ok(Some((Position { timeline, scn: span.upto }, span, r)))
     }
 }
 

@@ -18,14 +18,14 @@ const TICKS: u64 = 100;
 impl Usage {
     /// The figures now.
     pub fn now() -> Usage {
-        let cpu = ticks([11, 12]);
+        let cpu = ticks("self", [11, 12]);
         let peak_rss = peak_rss(Path::new("/proc/self/status"));
         Usage { cpu: cpu.unwrap_or_default(), peak_rss: peak_rss.unwrap_or_default() }
     }
 
     /// Processor time of the child processes that have ended.
     pub fn of_children() -> Duration {
-        ticks([13, 14]).unwrap_or_default()
+        ticks("self", [13, 14]).unwrap_or_default()
     }
 
     /// Counts the peak from what is resident now. Where the kernel does not allow it, the peak stays the process's.
@@ -46,9 +46,14 @@ pub fn peak_rss_of(process: u32) -> Option<u64> {
     peak_rss(&Path::new("/proc").join(process.to_string()).join("status"))
 }
 
-/// Two fields of `/proc/self/stat` together; they are counted behind the name's closing bracket.
-fn ticks(fields: [usize; 2]) -> Option<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+/// Processor time of another process, user and system; `None` where it has ended.
+pub fn cpu_of(process: u32) -> Option<Duration> {
+    ticks(&process.to_string(), [11, 12])
+}
+
+/// Two fields of a process's `stat` together; they are counted behind the name's closing bracket.
+fn ticks(process: &str, fields: [usize; 2]) -> Option<Duration> {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(process).join("stat")).ok()?;
     let all: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |at: usize| all.get(at)?.parse::<u64>().ok();
     Some(Duration::from_millis((number(fields[0])? + number(fields[1])?) * 1000 / TICKS))

@@ -16,8 +16,10 @@ use crate::lag::Lag;
 use crate::usage::Usage;
 
 mod bare;
+mod fanout;
 mod floor;
 mod latency;
+mod load;
 mod pipeline;
 
 /// What is measured.
@@ -29,6 +31,8 @@ pub enum Command {
     Pipeline(Arguments),
     /// Transactions at a fixed rate: from the commit to the reader, beside a bare client.
     Latency(latency::Arguments),
+    /// A relay and many subscribers: latency under a steady load, throughput from memory.
+    Fanout(fanout::Arguments),
 }
 
 /// What every benchmark takes.
@@ -97,6 +101,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Capture(arguments) => ("capture", arguments.clone()),
         Command::Pipeline(arguments) => ("pipeline", arguments.clone()),
         Command::Latency(arguments) => return latency::run(arguments).await,
+        Command::Fanout(arguments) => return fanout::run(arguments).await,
     };
     let mut loaded = Loaded::new(&arguments).await?;
     let (mut rounds, mut floors) = (Vec::new(), Vec::new());

@@ -9,14 +9,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidemill_event::{RowKind, TableSchema, Window};
+use tidemill_event::TableSchema;
 use tidemill_fetchers_api::{Fetcher, Selector, Start};
 use tidemill_fetchers_mysql::{MySqlFetcher, Origin, Password, ServerOptions};
 use tidemill_servers::{Options, Server};
 use tokio::time::timeout;
 
 use super::Family;
-use super::bare::{ACCOUNT, Bare};
+use super::bare::Bare;
+use super::load::{self, Plan, Times, joined, keys, load, quantile, three};
 use crate::Failure;
 use crate::usage::{Usage, thread_cpu};
 
@@ -52,14 +53,6 @@ enum Reader {
     Fetcher,
 }
 
-/// When a transaction was to be sent, was acknowledged, and arrived, in nanoseconds since the turn began.
-#[derive(Clone, Copy, Debug, Default)]
-struct Times {
-    intended: u64,
-    acknowledged: u64,
-    arrived: u64,
-}
-
 /// One turn of one reader.
 #[derive(Debug)]
 struct Turn {
@@ -76,28 +69,11 @@ struct Turn {
 /// What a reader noted: the key of each row and when it came, and its processor time.
 type Noted = Result<(Vec<(u64, Instant)>, Duration), Failure>;
 
-/// A load that is to be sent.
-#[derive(Clone, Copy)]
-struct Plan {
-    port: u16,
-    rate: u64,
-    writers: u64,
-    /// The keys of its transactions.
-    first: u64,
-    count: u64,
-}
-
 /// Runs the benchmark and prints its figures.
 pub async fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let kind = arguments.server.kind();
     let mut server = Server::start(kind, Options::default().argument("--binlog-checksum=CRC32")).await?;
-    server
-        .sql(&format!(
-            "CREATE USER '{ACCOUNT}'@'%' IDENTIFIED BY ''; GRANT ALL ON *.* TO '{ACCOUNT}'@'%'; CREATE DATABASE latency; \
-             CREATE TABLE latency.t (body VARCHAR(80) NOT NULL, price DECIMAL(12,4) NOT NULL, at DATETIME(6) NOT NULL, \
-             id BIGINT UNSIGNED NOT NULL PRIMARY KEY)"
-        ))
-        .await?;
+    load::prepare(&server).await?;
     // A second more than is measured: it warms up.
     let count = arguments.rate * (arguments.seconds + 1);
     let mut plan =
@@ -149,10 +125,6 @@ async fn turn(server: &Server, reader: Reader, plan: Plan) -> Result<Turn, Failu
     Ok(figures(plan, &times, cpu))
 }
 
-fn joined<T>(thread: JoinHandle<Result<T, Failure>>) -> Result<T, Failure> {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
 fn figures(plan: Plan, times: &[Times], cpu: Duration) -> Turn {
     let last = times.iter().map(|t| t.acknowledged).max().unwrap_or_default();
     let seconds = Duration::from_nanos(last).as_secs_f64();
@@ -168,40 +140,6 @@ fn figures(plan: Plan, times: &[Times], cpu: Duration) -> Turn {
         cpu: cpu.as_secs_f64() / seconds,
         reached: times.len() as f64 / seconds,
     }
-}
-
-/// Sends the load; when it began, and the times of every transaction by its key.
-fn load(plan: Plan) -> Result<(Instant, Vec<Times>), Failure> {
-    let begun = Instant::now() + Duration::from_millis(50);
-    let writers: Vec<JoinHandle<_>> =
-        (0..plan.writers).map(|number| thread::spawn(move || write(plan, number, begun))).collect();
-    let mut times = vec![Times::default(); plan.count as usize];
-    for writer in writers {
-        for (at, one) in joined(writer)? {
-            times[at as usize] = one;
-        }
-    }
-    Ok((begun, times))
-}
-
-/// Every `writers`-th transaction, each at its moment or, where that has passed, at once.
-fn write(plan: Plan, number: u64, begun: Instant) -> Result<Vec<(u64, Times)>, Failure> {
-    let mut connection = Bare::connect(plan.port)?;
-    let mut all = Vec::new();
-    for at in (number..plan.count).step_by(plan.writers as usize) {
-        let intended = Duration::from_nanos(at * 1_000_000_000 / plan.rate);
-        let early = (begun + intended).saturating_duration_since(Instant::now());
-        if !early.is_zero() {
-            thread::sleep(early);
-        }
-        connection.run(&format!(
-            "INSERT INTO latency.t VALUES ('the quick brown fox jumps over the lazy dog', {at}.25, NOW(6), {})",
-            plan.first + at
-        ))?;
-        let acknowledged = begun.elapsed().as_nanos() as u64;
-        all.push((at, Times { intended: intended.as_nanos() as u64, acknowledged, arrived: 0 }));
-    }
-    Ok(all)
 }
 
 fn read_bare(plan: Plan, file: &str, offset: u64, ready: &mpsc::Sender<()>) -> Noted {
@@ -242,34 +180,11 @@ fn read_windows(plan: Plan, options: ServerOptions, ready: &mpsc::Sender<()>) ->
     })
 }
 
-/// The keys of the rows that a window inserts.
-fn keys(window: &Window) -> Vec<u64> {
-    let mut keys = Vec::new();
-    for table in &window.tables {
-        let column = table.rows.columns().last().expect("the table has four columns").to_data();
-        let values = column.buffers()[0].typed_data::<u64>();
-        let inserted = table.kind.iter().map(|kind| *kind == RowKind::Insert as u8);
-        keys.extend(values.iter().zip(inserted).filter(|(_, inserted)| *inserted).map(|(key, _)| *key));
-    }
-    keys
-}
-
 /// The turn with the median p99 since the commit.
 fn median(mut turns: Vec<Turn>) -> Turn {
     turns.sort_by_key(|turn| quantile(&turn.since_commit, 0.99));
     let middle = turns.len() / 2;
     turns.swap_remove(middle)
-}
-
-/// What `q` of the sorted values do not exceed.
-fn quantile(sorted: &[u64], q: f64) -> u64 {
-    let rank = (sorted.len() as f64 * q).ceil().max(1.0) as usize;
-    sorted.get(rank - 1).copied().unwrap_or_default()
-}
-
-/// p50, p99 and the longest, in milliseconds.
-fn three(sorted: &[u64]) -> [f64; 3] {
-    [0.5, 0.99, 1.0].map(|q| quantile(sorted, q) as f64 / 1e6)
 }
 
 fn object(turn: &Turn) -> Value {
@@ -315,13 +230,6 @@ fn print(arguments: &Arguments, bare: &Turn, fetcher: &Turn) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_quantile_is_the_smallest_value_that_so_many_do_not_exceed() {
-        let sorted: Vec<u64> = (1..=200).collect();
-        assert_eq!([0.5, 0.99, 1.0].map(|q| quantile(&sorted, q)), [100, 198, 200]);
-        assert_eq!(quantile(&[7], 0.5), 7);
-    }
 
     #[test]
     fn the_second_that_warms_up_does_not_count_and_what_came_early_counts_as_zero() {
