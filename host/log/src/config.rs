@@ -53,7 +53,7 @@ impl LogConfig {
 }
 
 /// Where a reader begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
     /// With the oldest window that the log holds.
     Earliest,

@@ -151,6 +151,36 @@ pub struct Diverged {
     pub next: Position,
 }
 
+/// A checkpoint of another source.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the checkpoint is of source \"{theirs}\", this log is of \"{ours}\"; ask for the source that the checkpoint is of"
+)]
+pub struct OtherSource {
+    /// The checkpoint's source.
+    pub theirs: String,
+    /// The log's source.
+    pub ours: String,
+}
+
+/// A checkpoint that has no place in this log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the checkpoint at {scn} of server {theirs} has no place in this log, which has transactions of {}: {why}; resume \
+     at a relay that reads that server, or clone what the checkpoint's holder has anew",
+    .ours.join(", ")
+)]
+pub struct OtherLineage {
+    /// The server whose clock the checkpoint is of.
+    pub theirs: String,
+    /// Where the checkpoint stands by that clock.
+    pub scn: Scn,
+    /// The servers of this log, oldest first.
+    pub ours: Vec<String>,
+    /// Why the set of executed transactions does not help.
+    pub why: String,
+}
+
 /// Why a log, or its writer, could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -220,6 +250,17 @@ pub enum ReadError {
     /// It stands outside this log's history.
     #[error(transparent)]
     Diverged(#[from] Diverged),
+    /// Its checkpoint is of another source.
+    #[error(transparent)]
+    OtherSource(#[from] OtherSource),
+    /// Its checkpoint has no place in this log.
+    #[error(transparent)]
+    OtherLineage(#[from] OtherLineage),
+    /// Nothing was appended yet, so no checkpoint has a place.
+    #[error(
+        "the log has nothing yet, so the checkpoint's place is not known; ask again when the source has begun"
+    )]
+    NothingYet,
     /// What it needs is not what was written.
     #[error(transparent)]
     Damaged(#[from] Damaged),
@@ -232,7 +273,12 @@ impl ReadError {
     /// What now.
     pub fn remedy(&self) -> Remedy {
         match self {
-            ReadError::TooOld(_) | ReadError::Diverged(_) | ReadError::Damaged(_) => Remedy::Fix,
+            ReadError::TooOld(_)
+            | ReadError::Diverged(_)
+            | ReadError::OtherSource(_)
+            | ReadError::OtherLineage(_)
+            | ReadError::Damaged(_) => Remedy::Fix,
+            ReadError::NothingYet => Remedy::Wait,
             ReadError::Storage(error) => error.remedy(),
         }
     }

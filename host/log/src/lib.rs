@@ -18,11 +18,13 @@ mod error;
 mod files;
 mod index;
 mod limits;
+mod locate;
 mod log;
 mod reader;
 mod recover;
 mod ring;
 mod scan;
+mod schemas;
 mod segment;
 mod state;
 mod sync;
@@ -31,8 +33,8 @@ mod writer;
 
 pub use config::{From, Fsync, LogConfig};
 pub use error::{
-    AppendError, Asked, Damaged, Discontinuous, Diverged, Fenced, InUse, OpenError, Poisoned, ReadError,
-    StorageError, TooOld,
+    AppendError, Asked, Damaged, Discontinuous, Diverged, Fenced, InUse, OpenError, OtherLineage,
+    OtherSource, Poisoned, ReadError, StorageError, TooOld,
 };
 pub use files::{DiskFiles, Files, SegmentFile};
 pub use log::{Log, LogStats};

@@ -5,15 +5,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tidemill_event::{Checkpoint, Phase, Position, Timeline};
+use tidemill_event::{Checkpoint, Phase, Position, SchemaId, TableSchema, Timeline};
 use tokio::sync::watch;
 
 use crate::config::{From, LogConfig};
 use crate::error::{InUse, OpenError, ReadError, StorageError, storage};
 use crate::files::{DiskFiles, Files};
+use crate::locate::locate;
 use crate::reader::Reader;
 use crate::recover::{read_epoch, recover};
 use crate::ring::Ring;
+use crate::schemas::KnownSchemas;
 use crate::state::{Shared, State};
 use crate::sync::Syncer;
 use crate::writer::{Appender, Writer};
@@ -39,6 +41,10 @@ pub struct LogStats {
     pub latest: Option<Position>,
     /// Everything up to here survives a loss of power.
     pub durable: Option<Position>,
+    /// When the first transaction that it holds committed: microseconds since 1970-01-01 UTC.
+    pub earliest_time_us: Option<i64>,
+    /// The greatest commit time that it holds.
+    pub latest_time_us: Option<i64>,
 }
 
 impl Log {
@@ -70,6 +76,7 @@ impl Log {
             state: Mutex::new(state),
             appender: Mutex::new(Appender::new(executed)),
             syncer: Syncer::default(),
+            schemas: Mutex::default(),
             epoch: AtomicU64::new(recovered.epoch),
             changed: watch::Sender::new(0),
             _lock: lock,
@@ -102,6 +109,31 @@ impl Log {
         })
     }
 
+    /// Where a reader goes on that has everything up to a checkpoint, of whichever relay that reads a server of the same
+    /// lineage.
+    pub fn locate(&self, checkpoint: &Checkpoint) -> Result<From, ReadError> {
+        locate(&self.shared.state(), checkpoint)
+    }
+
+    /// The newest version of each table that the log knows, by name.
+    pub async fn schemas(&self) -> Result<Vec<Arc<TableSchema>>, ReadError> {
+        self.known_schemas(KnownSchemas::newest).await
+    }
+
+    /// The schema with that id, if the log knows it.
+    pub async fn schema(&self, id: SchemaId) -> Result<Option<Arc<TableSchema>>, ReadError> {
+        self.known_schemas(move |known| known.get(id)).await
+    }
+
+    async fn known_schemas<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&KnownSchemas) -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        let work = move || shared.schemas().map(|known| ask(&known));
+        tokio::task::spawn_blocking(work).await.expect("reading schemas does not panic, and the runtime runs")
+    }
+
     /// The timelines of which the log still holds something, oldest first.
     pub fn timelines(&self) -> Vec<Timeline> {
         let state = self.shared.state();
@@ -120,6 +152,8 @@ impl Log {
             earliest: state.segments.front().map(|s| s.header.start()),
             latest: state.head.as_ref().map(|head| head.position()),
             durable: state.durable,
+            earliest_time_us: state.earliest_time_us(),
+            latest_time_us: state.latest_time_us(),
         }
     }
 }

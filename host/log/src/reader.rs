@@ -1,15 +1,17 @@
 //! A reader: a place in the log and the position that it has reached. It takes windows from memory where they are
 //! and from segment files where not, and gives nobody a transaction twice or one that does not follow.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tidemill_event::{
-    Decoded, Frame, FrameError, Part, Position, SchemaSet, Scn, Window, decode, encode_window,
+    Decoded, Frame, FrameError, Part, Position, SchemaSet, Scn, TableSchema, Window, decode, encode_window,
 };
 use tokio::sync::watch;
 
 use crate::config::From;
 use crate::error::{Asked, Damaged, Diverged, ReadError, chain, storage};
+use crate::files::SegmentFile;
 use crate::ring::Place;
 use crate::scan::{Fetch, Fetched, FrameCursor, Next};
 use crate::state::{Look, Segment, Shared, State};
@@ -65,8 +67,8 @@ enum Step {
 impl Reader {
     pub(crate) fn open(shared: Arc<Shared>, from: From) -> Result<Reader, ReadError> {
         let changed = shared.changed.subscribe();
+        let since_us = if let From::Time(time) = &from { Some(*time) } else { None };
         let (place, passed, position) = begin(&shared.state(), from)?;
-        let since_us = if let From::Time(time) = from { Some(time) } else { None };
         Ok(Reader { shared, changed, place, passed, position, since_us, disk: None })
     }
 
@@ -311,22 +313,33 @@ impl Disk {
     /// Reads the schemas that come before the place where the reader began.
     fn read_schemas_before(&mut self, length: u64) -> Result<(), ReadError> {
         for offset in std::mem::take(&mut self.schemas_before) {
-            let (file, path) = (Arc::clone(self.cursor.file()), self.cursor.path().to_owned());
-            let mut cursor = FrameCursor::new(file, path.clone(), offset);
-            let damaged = |error: FrameError| disk_damaged(&path, offset, &error);
-            let frame = cursor.next_now(length)?.map_err(damaged)?;
-            let decoded = frame.map(|frame| decode(&frame, &self.schemas)).transpose().map_err(damaged)?;
-            let Some(Decoded::Schema(schema)) = decoded else {
-                let what = "the index names a schema here".into();
-                return Err(Damaged { path, offset, what }.into());
-            };
-            self.schemas.insert(schema);
+            self.schemas.insert(read_schema(self.cursor.file(), self.cursor.path(), offset, length)?);
         }
         Ok(())
     }
 }
 
-fn disk_damaged(path: &std::path::Path, offset: u64, error: &FrameError) -> Damaged {
+/// The schema whose frame lies at that offset of a segment.
+pub(crate) fn read_schema(
+    file: &Arc<dyn SegmentFile>,
+    path: &Path,
+    offset: u64,
+    length: u64,
+) -> Result<Arc<TableSchema>, ReadError> {
+    let mut cursor = FrameCursor::new(Arc::clone(file), path.to_owned(), offset);
+    let damaged = |error: FrameError| disk_damaged(path, offset, &error);
+    let frame = cursor.next_now(length)?.map_err(damaged)?;
+    let decoded = frame.map(|frame| decode(&frame, &SchemaSet::default())).transpose().map_err(damaged)?;
+    match decoded {
+        Some(Decoded::Schema(schema)) => Ok(schema),
+        _ => {
+            let what = "the index names a schema here".into();
+            Err(Damaged { path: path.to_owned(), offset, what }.into())
+        }
+    }
+}
+
+fn disk_damaged(path: &Path, offset: u64, error: &FrameError) -> Damaged {
     Damaged { path: path.to_owned(), offset, what: chain(error) }
 }
 

@@ -15,6 +15,7 @@ use crate::error::{Asked, TooOld};
 use crate::files::Files;
 use crate::index::Index;
 use crate::ring::{Entry, Place, Ring};
+use crate::schemas::KnownSchemas;
 use crate::segment::SegmentHeader;
 use crate::sync::Syncer;
 use crate::writer::Appender;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     /// The append side. Locked before `state`, never after.
     pub(crate) appender: Mutex<Appender>,
     pub(crate) syncer: Syncer,
+    /// Locked while files are read, so never by the append side.
+    pub(crate) schemas: Mutex<KnownSchemas>,
     /// The epoch of the newest writer of this process.
     pub(crate) epoch: AtomicU64,
     /// Counts changes of `state`, for readers that wait.
@@ -180,6 +183,17 @@ impl State {
     /// Whether nothing was ever dropped.
     pub(crate) fn is_complete(&self) -> bool {
         self.segments.front().is_none_or(|s| s.header.sequence == 1)
+    }
+
+    /// When the first transaction committed.
+    pub(crate) fn earliest_time_us(&self) -> Option<i64> {
+        let mut times = self.segments.iter().map(|s| s.index.first_time_us);
+        times.find(|time| *time != i64::MAX)
+    }
+
+    /// The greatest commit time.
+    pub(crate) fn latest_time_us(&self) -> Option<i64> {
+        self.segments.iter().map(|s| s.index.time_max_us).max().filter(|time| *time != i64::MIN)
     }
 
     pub(crate) fn too_old(&self, asked: Asked) -> TooOld {

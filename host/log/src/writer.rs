@@ -1,14 +1,16 @@
 //! The append side: one window in, one write out. Decides when a segment is sealed, what is visible, and when
 //! the log takes nothing more.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use tidemill_event::{Frame, Position, SchemaId, Scn, Span, Window, encode_schema, encode_shared};
+use tidemill_event::{
+    Frame, FrameError, Position, SchemaId, Scn, Span, TableName, Window, encode_schema, encode_shared,
+};
 
 use crate::config::Fsync;
 use crate::error::{
@@ -62,7 +64,8 @@ struct Active {
     timeline: u32,
     /// Where the next frame goes.
     length: u64,
-    schemas: HashSet<SchemaId>,
+    /// The version of each table that readers of this segment were told last.
+    schemas: HashMap<TableName, SchemaId>,
     /// Nothing of this segment was synced, and nobody could go on without it.
     must_sync: bool,
 }
@@ -141,6 +144,23 @@ impl Writer {
     ///
     /// A window without transactions moves the readers on and is written only now and then.
     pub fn append(&mut self, window: &Window) -> Result<Ack, AppendError> {
+        self.append_encoded(window, || encode_shared(window))
+    }
+
+    /// As [`Writer::append`], of a window that came as that frame, whose bytes are stored as they are. Give the window
+    /// that was decoded from it: then its arrays lie in the frame's bytes and both cost the memory of one.
+    pub fn append_frame(&mut self, frame: &Frame, window: &Window) -> Result<Ack, AppendError> {
+        self.append_encoded(window, || match frame.window_span()? {
+            Some(has) if has == (window.position(), window.span) => Ok((frame.clone(), window.clone())),
+            _ => Err(FrameError::Damaged("it is of another window")),
+        })
+    }
+
+    fn append_encoded(
+        &mut self,
+        window: &Window,
+        encode: impl FnOnce() -> Result<(Frame, Window), FrameError>,
+    ) -> Result<Ack, AppendError> {
         let mut appender = self.appender()?;
         window.validate()?;
         let shared = &*self.shared;
@@ -151,7 +171,7 @@ impl Writer {
         if window.span.after == window.span.upto && window.transactions.is_empty() {
             return Ok(Ack::Accepted(window.position()));
         }
-        let encoded = encode_shared(window).map_err(AppendError::Encode)?;
+        let encoded = encode().map_err(AppendError::Encode)?;
         self.or_poison(&mut appender, |a| {
             let durable = store(shared, a, self.epoch, encoded)?;
             a.open = open.map(|scn| (scn, window.span.upto));
@@ -320,7 +340,9 @@ fn store(
         written.push(write(active, frame, Some(idle))?);
     }
     for table in &window.tables {
-        if active.schemas.insert(table.schema.id()) {
+        // One that was told, and then another version of its table, is told again: the last one is the newest.
+        if active.schemas.get(table.schema.name()) != Some(&table.schema.id()) {
+            active.schemas.insert(table.schema.name().clone(), table.schema.id());
             written.push(write(active, encode_schema(&table.schema), None)?);
         }
     }
@@ -417,7 +439,7 @@ fn roll(shared: &Shared, appender: &mut Appender, epoch: u64, window: &Window) -
     let segment =
         Segment { path: path.clone(), header: Arc::new(header), first, index, written: SystemTime::now() };
     shared.state().segments.push_back(segment);
-    let schemas = HashSet::new();
+    let schemas = HashMap::new();
     appender.active = Some(Active { file, path, sequence, timeline, length: first, schemas, must_sync });
     drop_old(shared);
     Ok(())

@@ -270,3 +270,22 @@ impl Dice {
         (self.0 >> 33) % n
     }
 }
+
+/// The same after its tables got a column more, of which there are versions; version 0 has none.
+pub fn altered(mut window: Window, version: u32) -> Window {
+    for table in window.tables.iter_mut().filter(|_| version > 0) {
+        let mut columns = table.schema.columns().to_vec();
+        columns.push(ColumnSchema::new(
+            &format!("extra{version}"),
+            DataType::UInt64,
+            "bigint unsigned",
+            true,
+        ));
+        let schema = TableSchema::new(table.schema.name().clone(), columns, vec![0]);
+        let mut arrays = table.rows.columns().to_vec();
+        arrays.push(Arc::new(UInt64Array::from(vec![u64::from(version); table.rows.num_rows()])));
+        table.rows = RecordBatch::try_new(Arc::clone(schema.arrow()), arrays).unwrap();
+        table.schema = schema;
+    }
+    window
+}
