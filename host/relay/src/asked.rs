@@ -94,6 +94,18 @@ pub enum Format {
     Events,
 }
 
+impl Format {
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Frames => "application/vnd.tidemill.frames",
+            Format::Arrow => "application/vnd.apache.arrow.stream",
+            Format::Json => "application/x-ndjson",
+            Format::Events => "text/event-stream",
+        }
+    }
+}
+
 /// One request for changes.
 #[derive(Clone, Debug)]
 pub struct Asked {

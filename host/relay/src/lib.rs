@@ -7,10 +7,12 @@
 //!                                                                partition, guests   json, events
 //! ```
 
+mod answer;
 mod asked;
 mod problem;
 mod served;
 
+pub use answer::{Answer, AnswerConfig, Answers, AnswersStats, CHECKPOINT_TRAILER, Encoding, Meter, Metered};
 pub use asked::{Asked, Begin, Format, Part, Selection, TablePattern};
 pub use problem::{Code, Problem};
 pub use served::{Guests, Served};
