@@ -9,10 +9,17 @@
 
 mod answer;
 mod asked;
+mod grant;
 mod problem;
 mod served;
+mod server;
 
 pub use answer::{Answer, AnswerConfig, Answers, AnswersStats, CHECKPOINT_TRAILER, Encoding, Meter, Metered};
 pub use asked::{Asked, Begin, Format, Part, Selection, TablePattern};
+pub use grant::{Credential, Grant, TokenDigest};
 pub use problem::{Code, Problem};
 pub use served::{Guests, Served};
+pub use server::{
+    Activity, Health, Limits, OperateError, OperatedPart, Operator, Relay, RelayConfig, RelayError,
+    RelayParts, ServingMetrics, SourceStatus, SubscriptionStatus, TlsConfig,
+};
