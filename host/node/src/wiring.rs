@@ -232,6 +232,10 @@ pub fn fetch_start(start: Start) -> FetchStart {
 
 /// Where a source's binlog is read from.
 pub fn origin(source: &SourceConfig) -> Result<Origin, FetchError> {
+    if source.kind == SourceKind::Relay {
+        let mend = "follow its relay instead".into();
+        return Err(FetchError::Setup { what: "a relay has no binlog".into(), mend });
+    }
     if source.kind == SourceKind::BinlogFiles {
         let directory = source.directory.as_ref().expect("validated");
         let base = source.base.clone().map_or_else(|| base_name(directory), Ok)?;

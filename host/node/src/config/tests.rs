@@ -176,3 +176,194 @@ fn a_secret_shows_itself_to_nobody() {
     assert_eq!(secret.reveal(), "hunter2");
     assert!(!format!("{secret:?}").contains("hunter2"));
 }
+
+const RELAY: &str = r#"data = "data"
+
+[source.shop]
+kind = "relay"
+relays = ["https://r1.example:7878", "https://r2.example:7878"]
+token = { env = "UPSTREAM_TOKEN" }
+tls_ca = "certs/ca.pem"
+
+[source.shop.history]
+url = "s3://bucket/prefix"
+keep_time = "365 days"
+upload_after = "10 min"
+cache = "1 GiB"
+
+[subscription.paid]
+source = "shop"
+at_relay = { tables = ["shop.*"], columns = { "shop.orders" = ["id", "amount"] }, partition = "hash:0/4", filters = ["paid"] }
+consumer = { module = "builtin:print" }
+
+[relay]
+listen = "0.0.0.0:7878"
+tls = { certificate = "relay.pem", key = "relay.key", client_ca = "clients.pem" }
+
+[relay.limits]
+connections = 2000
+stalled = "5 min"
+
+[[relay.grant]]
+name = "analysts"
+token = { file = "analysts.token" }
+sources = ["shop"]
+tables = ["shop.orders"]
+
+[[relay.grant]]
+name = "ops"
+certificate = "ops.example"
+sources = ["*"]
+admin = true
+metrics = true
+
+[relay.filter.paid]
+module = "builtin:where"
+config = { tables = ["shop.orders"], where = "amount > 50" }
+"#;
+
+/// As [`refused`], for the relay's configuration.
+#[track_caller]
+fn relay_refused(from: &str, to: &str, words: &str) {
+    assert!(RELAY.contains(from));
+    assert_eq!(parse(&RELAY.replace(from, to)).unwrap_err(), format!("tidemill.toml:{words}"));
+}
+
+#[test]
+fn a_relay_and_a_source_behind_one_are_read() {
+    let config = parse(RELAY).unwrap().based_on(Path::new("/etc/tidemill"));
+    let shop = config.source["shop"].get_ref();
+    assert_eq!((shop.kind, shop.relays.len()), (SourceKind::Relay, 2));
+    let history = shop.history.as_ref().unwrap();
+    assert_eq!((history.url.as_str(), history.cache), ("s3://bucket/prefix", Bytes(1 << 30)));
+    let at_relay = config.subscription["paid"].get_ref().at_relay.as_ref().unwrap();
+    assert_eq!(at_relay.columns["shop.orders"], ["id", "amount"]);
+    let relay = config.relay.as_ref().unwrap().get_ref();
+    assert_eq!(relay.limits.connections, Some(2000));
+    assert_eq!(relay.tls.as_ref().unwrap().key, Path::new("/etc/tidemill/relay.key"));
+    let token = relay.grant[0].get_ref().token.clone();
+    assert_eq!(token, Some(SecretRef::File("/etc/tidemill/analysts.token".into())));
+    assert_eq!(relay.filter["paid"].module, "builtin:where");
+}
+
+#[test]
+fn a_relay_is_told_nothing_by_default_but_listens_on_loopback() {
+    let relay = parse(&format!("{WHOLE}\n[relay]\n")).unwrap().relay.unwrap().into_inner();
+    assert!(relay.listen.ip().is_loopback() && relay.grant.is_empty() && relay.tls.is_none());
+}
+
+#[test]
+fn off_loopback_a_relay_needs_encryption_and_grants() {
+    let tls = "tls = { certificate = \"relay.pem\", key = \"relay.key\", client_ca = \"clients.pem\" }";
+    relay_refused(tls, "", "20: relay: it listens off loopback and needs `tls = { certificate, key }`");
+    let open =
+        format!("{WHOLE}\n[relay]\nlisten = \"[::]:1\"\ntls = {{ certificate = \"c\", key = \"k\" }}\n");
+    let words = "tidemill.toml:29: relay: it listens off loopback and needs at least one [[relay.grant]]: nobody is let in without";
+    assert_eq!(parse(&open).unwrap_err(), words);
+}
+
+#[test]
+fn a_wrong_grant_is_refused_at_its_line() {
+    let near = "28: grant `analysts`: there is no source `shpo`; did you mean `shop`?";
+    relay_refused("sources = [\"shop\"]", "sources = [\"shpo\"]", near);
+    let none = "34: grant `ops`: it needs a `token` or a `certificate`: by what else is anybody known?";
+    relay_refused("certificate = \"ops.example\"\n", "", none);
+    relay_refused(
+        ", client_ca = \"clients.pem\"",
+        "",
+        "34: grant `ops`: `certificate` needs `tls.client_ca`, the authorities that sign such certificates",
+    );
+    relay_refused("\"ops\"", "\"analysts\"", "34: grant `analysts`: there is another of that name");
+    relay_refused(
+        "\"shop.orders\"]\n",
+        "\"orders\"]\n",
+        "28: grant `analysts`: `orders` is no table; write database.table or database.*",
+    );
+    relay_refused("metrics =", "metric =", "39: unknown key `metric`; did you mean `metrics`?");
+}
+
+#[test]
+fn no_secret_fits_into_the_relays_configuration() {
+    let form =
+        "a secret does not stand in the configuration; write { env = \"NAME\" } or { file = \"PATH\" }";
+    relay_refused("{ file = \"analysts.token\" }", "\"hunter2\"", &format!("30: {form}"));
+    relay_refused("{ env = \"UPSTREAM_TOKEN\" }", "\"hunter2\"", &format!("6: {form}"));
+    let address = "has a user, a query or a fragment, where secrets end up in logs; write the address alone";
+    relay_refused("https://r1.", "https://me:hunter2@r1.", &format!("3: source `shop`: `relays` {address}"));
+    relay_refused(
+        "bucket/prefix",
+        "bucket/prefix?key=hunter2",
+        &format!("3: source `shop`: `url` {address}"),
+    );
+    relay_refused(
+        "s3://bucket",
+        "me:hunter2@s3",
+        "3: source `shop`: `…` is no history's url; write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIRECTORY",
+    );
+}
+
+#[test]
+fn a_token_goes_to_another_machine_encrypted_only() {
+    let words = "3: source `shop`: a token is never sent unencrypted; write https:// in place of `http://r1.example:7878`";
+    relay_refused("https://r1.", "http://r1.", words);
+    for loopback in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"] {
+        assert!(parse(&RELAY.replace("https://r1.example:7878", loopback)).is_ok(), "{loopback}");
+    }
+    relay_refused(
+        "https://r1.",
+        "r1.",
+        "3: source `shop`: `r1.example:7878` is no relay's address; write https://HOST:PORT, or http://127.0.0.1:PORT",
+    );
+}
+
+#[test]
+fn keys_of_a_relay_belong_to_a_relay() {
+    relay_refused(
+        "tls_ca =",
+        "user = \"x\"\ntls_ca =",
+        "3: source `shop`: `user` belongs to a server; remove it, or set kind = \"mysql\" or \"mariadb\"",
+    );
+    refused(
+        "user =",
+        "token = { env = \"T\" }\nuser =",
+        "tidemill.toml:6: source `shop`: `token` belongs to a relay; remove it, or set kind = \"relay\"",
+    );
+    relay_refused(
+        "relays = [\"https://r1.example:7878\", \"https://r2.example:7878\"]\n",
+        "",
+        "3: source `shop`: `relays` is missing",
+    );
+    let words = "tidemill.toml:17: subscription `paid`: `at_relay` is what a relay does for `tidemill consume`; its source is no relay; remove it, or set kind = \"relay\" there";
+    refused("source = \"shop\"", "source = \"shop\"\nat_relay = { filters = [\"x\"] }", words);
+}
+
+#[test]
+fn what_a_relay_is_asked_for_has_its_forms() {
+    let paid = "15: subscription `paid`:";
+    relay_refused(
+        "tables = [\"shop.*\"]",
+        "tables = [\"shop\"]",
+        &format!("{paid} `shop` is no table; write database.table or database.*"),
+    );
+    relay_refused(
+        "hash:0/4",
+        "0/4",
+        &format!(
+            "{paid} `0/4` is no partition; write hash:TAKE/OF, mod:TAKE/OF:COLUMN or range:TAKE:B1+B2:COLUMN"
+        ),
+    );
+    relay_refused(
+        "\"shop.orders\" = [\"id\"",
+        "orders = [\"id\"",
+        &format!("{paid} `orders` in `columns` is no table; write \"database.table\" = [\"column\"]"),
+    );
+}
+
+#[test]
+fn a_name_is_fit_for_folders_and_addresses() {
+    let words = "tidemill.toml:6: source `../shop`: a name has up to 64 letters, digits, `_`, `-` and `.`, and does not begin with `.`";
+    let text = WHOLE
+        .replace("[source.shop]", "[source.\"../shop\"]")
+        .replace("[source.shop.log]", "[source.\"../shop\".log]");
+    assert_eq!(parse(&text).unwrap_err(), words);
+}

@@ -77,7 +77,7 @@ impl TryFrom<String> for Time {
         let ms: u64 = match unit {
             "ms" => 1,
             "s" => 1000,
-            "min" => 60 * 1000,
+            "min" | "minute" | "minutes" => 60 * 1000,
             "h" => 60 * 60 * 1000,
             "day" | "days" | "d" => 24 * 60 * 60 * 1000,
             _ => return Err(wrong()),
