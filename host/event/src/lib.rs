@@ -5,6 +5,7 @@
 mod bits;
 mod checkpoint;
 mod frame;
+mod key;
 pub mod limits;
 mod merge;
 mod remedy;

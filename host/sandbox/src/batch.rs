@@ -4,10 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, UInt32Array, downcast_primitive_array, new_null_array};
+use arrow_array::{ArrayRef, UInt32Array, new_null_array};
 use arrow_buffer::BooleanBuffer;
-use arrow_schema::DataType;
 use tidemill_event::{Change, EventKind, Part, TableChanges, Window};
 
 use crate::abi::{self, Interest};
@@ -79,36 +77,13 @@ fn table_entries(changes: &TableChanges, table: u32, snapshot: bool, entries: &m
             }
             (before, None) => entries.push(entry(DELETE, before, None)),
             // A changed key is another row: the old one goes, the new one comes.
-            (Some(old), Some(new)) if key_changed(changes, old as usize, new as usize) => {
+            (Some(old), Some(new)) if changes.is_key_changed(old as usize, new as usize) => {
                 entries.push(entry(DELETE, before, None));
                 entries.push(entry(INSERT, None, after));
             }
             (before, after) => entries.push(entry(UPDATE, before, after)),
         }
     }
-}
-
-/// Whether a key column differs between the two rows; a value that the source did not log has not changed.
-fn key_changed(changes: &TableChanges, old: usize, new: usize) -> bool {
-    changes.schema.key().iter().any(|column| {
-        let column = *column as usize;
-        let logged = !changes.is_absent(old, column) && !changes.is_absent(new, column);
-        logged && !same_value(changes.rows.column(column), old, new)
-    })
-}
-
-fn same_value(array: &ArrayRef, a: usize, b: usize) -> bool {
-    if array.is_null(a) || array.is_null(b) {
-        return array.is_null(a) == array.is_null(b);
-    }
-    let array: &dyn Array = array;
-    downcast_primitive_array!(
-        array => array.value(a) == array.value(b),
-        DataType::Boolean => array.as_boolean().value(a) == array.as_boolean().value(b),
-        DataType::Utf8 => array.as_string::<i32>().value(a) == array.as_string::<i32>().value(b),
-        DataType::Binary => array.as_binary::<i32>().value(a) == array.as_binary::<i32>().value(b),
-        other => unreachable!("{other} is outside the closed set of column types"),
-    )
 }
 
 /// A transaction, or a part of one, in a batch.
