@@ -4,17 +4,31 @@
 //! An answer is polled: it reads on when its connection takes more, so a slow subscriber makes nobody wait but itself,
 //! and holds one batch. What subscribers of one selection have in common is done once, see `view`.
 
+mod begin;
+mod compress;
+mod feed;
 mod meter;
+mod windows;
 
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::watch;
 
-use crate::{Asked, Code, Format, Guests, Problem, Served};
+use crate::format::json::checkpoint_text;
+use crate::view::{Views, chosen};
+use crate::{Asked, Begin, Code, Format, Guests, Problem, Selection, Served};
+use compress::Compressor;
+use feed::{Batch, Feed, Silence, Told};
+use windows::Windows;
 
 pub use meter::{Meter, Metered};
 
@@ -68,42 +82,138 @@ pub struct AnswersStats {
 /// Answers requests. One a relay process; cheap to clone.
 #[derive(Clone)]
 pub struct Answers {
-    _guests: Arc<dyn Guests>,
-    _config: AnswerConfig,
+    views: Arc<Views>,
+    config: AnswerConfig,
 }
 
 impl Answers {
     /// Guests are opened by name through `guests`.
     pub fn new(guests: Arc<dyn Guests>, config: AnswerConfig) -> Answers {
-        Answers { _guests: guests, _config: config }
+        Answers { views: Views::new(guests, config.shared_bytes), config }
     }
 
     /// The answer to a request. Whatever can be refused is refused here, so that the status is right: what comes later
     /// aborts the body, and the subscriber learns it when it asks again from its checkpoint. The first windows are read
     /// and evaluated already when this returns, if they are there.
     ///
-    /// When `stop` turns true the body ends in an orderly way, at the end of a window.
+    /// When `stop` turns true, or its sender is gone, the body ends in an orderly way, at the end of a window.
+    ///
+    /// A sign of life in `frames` is a window without changes that ends where the subscriber is; with timeline 0, before
+    /// every other, where that is not known yet.
     pub async fn open(
         &self,
-        _source: &Served,
-        _asked: Asked,
-        _encoding: Encoding,
-        _meter: Meter,
-        _stop: watch::Receiver<bool>,
+        source: &Served,
+        asked: Asked,
+        encoding: Encoding,
+        meter: Meter,
+        stop: watch::Receiver<bool>,
     ) -> Result<Answer, Problem> {
-        Err(Problem::new(Code::ShuttingDown, "this relay does not answer yet"))
+        let Asked { begin, selection, format, follow, bytes_max, heartbeat, subscriber: _ } = asked;
+        check(source, &selection, format).await?;
+        let view = self.views.view(&source.name, selection).await?;
+        let (from, place) = begin::begin(source, &begin)?;
+        let until = (!follow).then(|| source.log.stats().latest.unwrap_or_default());
+        let reader = source.log.reader(from);
+        let reader = reader.map_err(|error| begin::problem(&source.log, &source.name, &error))?;
+        let mut feed = Box::new(Feed {
+            source: source.name.clone(),
+            log: source.log.clone(),
+            view,
+            windows: Windows::new(reader),
+            format,
+            until,
+            bytes_left: bytes_max,
+            batch_bytes: self.config.batch_bytes,
+            silence: Silence::new(heartbeat),
+            stop,
+            meter: meter.clone(),
+            place,
+            told: Told::default(),
+            failed: None,
+        });
+        let first = feed.first(!follow || !matches!(begin, Begin::Time(_))).await?;
+        let compressor = Compressor::new(encoding).map_err(|error| uncompressed(&error))?;
+        let mut answer =
+            Answer { format, encoding, meter, compressor, ready: VecDeque::new(), turn: Turn::Over };
+        answer.take(feed, first)?;
+        Ok(answer)
     }
 
     /// What was done so far.
     pub fn stats(&self) -> AnswersStats {
-        AnswersStats::default()
+        let done = &self.views.done;
+        AnswersStats {
+            views: self.views.count(),
+            evaluations: done.evaluations.load(Ordering::Relaxed),
+            encodings: done.encodings.load(Ordering::Relaxed),
+            evaluation_us: done.evaluation_us.load(Ordering::Relaxed),
+            shared_bytes: self.views.shared_bytes(),
+        }
     }
 }
 
-/// One answer, as the body of a response.
+/// What can be said of a selection before anything is read.
+async fn check(source: &Served, selection: &Selection, format: Format) -> Result<(), Problem> {
+    let exact = |pattern: &&crate::TablePattern| pattern.database.is_some() && pattern.table.is_some();
+    let is_one = selection.tables.len() == 1 && selection.tables.iter().all(|pattern| exact(&pattern));
+    if format == Format::Arrow && !is_one {
+        let detail = "an Arrow stream has one table; name it with `tables=database.table`, without `*`";
+        return Err(Problem::new(Code::BadParameter, detail).with("parameter", "tables"));
+    }
+    if !selection.tables.iter().any(|pattern| exact(&pattern)) && selection.columns.is_empty() {
+        return Ok(());
+    }
+    let known = source.log.schemas().await;
+    let known = known.map_err(|error| begin::problem(&source.log, &source.name, &error))?;
+    for pattern in selection.tables.iter().filter(exact) {
+        if !known.iter().any(|schema| pattern.matches(schema.name())) {
+            return Err(unknown_table(source, &pattern.to_string()));
+        }
+    }
+    for (table, wanted) in &selection.columns {
+        let schema = known.iter().find(|schema| schema.name() == table);
+        let schema = schema.ok_or_else(|| unknown_table(source, &table.to_string()))?;
+        // A projection gives columns that the log does not know.
+        if selection.projections.is_empty() {
+            chosen(schema, wanted)?;
+        }
+    }
+    Ok(())
+}
+
+fn unknown_table(source: &Served, table: &str) -> Problem {
+    let detail = format!(
+        "source {:?} has no table {table} of which a change was seen; `/v1/sources/{}/tables` shows those that it has, \
+         and a pattern with `*` takes tables that are still to come",
+        source.name, source.name
+    );
+    Problem::new(Code::UnknownTable, detail).with("table", table)
+}
+
+fn uncompressed(error: &io::Error) -> Problem {
+    tracing::error!(%error, "an answer cannot be compressed");
+    Problem::new(Code::Storage, "the answer cannot be compressed; ask for it without compression")
+}
+
+/// One answer, as the body of a response. Dropping it ends the subscription.
 pub struct Answer {
     format: Format,
     encoding: Encoding,
+    meter: Meter,
+    compressor: Compressor,
+    /// The batch in hand.
+    ready: VecDeque<Bytes>,
+    turn: Turn,
+}
+
+/// What comes after the batch in hand.
+enum Turn {
+    /// The feed works on it.
+    Next(Pin<Box<dyn Future<Output = (Box<Feed>, Result<Batch, Problem>)> + Send>>),
+    /// The trailers.
+    End(HeaderMap),
+    /// Nothing.
+    Over,
 }
 
 impl Answer {
@@ -131,6 +241,30 @@ impl Answer {
         }
         headers
     }
+
+    /// Takes a batch in hand, and has the feed work on the next one when it is needed.
+    fn take(&mut self, mut feed: Box<Feed>, batch: Batch) -> Result<(), Problem> {
+        let parts =
+            self.compressor.compress(batch.parts, batch.ends).map_err(|error| uncompressed(&error))?;
+        self.ready.extend(parts);
+        self.turn = if batch.ends {
+            Turn::End(self.trailers(&feed))
+        } else {
+            Turn::Next(Box::pin(async move {
+                let batch = feed.next().await;
+                (feed, batch)
+            }))
+        };
+        Ok(())
+    }
+
+    fn trailers(&self, feed: &Feed) -> HeaderMap {
+        let checkpoint = feed.checkpoint().filter(|_| self.format != Format::Frames);
+        let value = |checkpoint| {
+            HeaderValue::from_str(&checkpoint_text(&checkpoint)).expect("base64 is a header's value")
+        };
+        checkpoint.map(|checkpoint| (CHECKPOINT_TRAILER, value(checkpoint))).into_iter().collect()
+    }
 }
 
 impl http_body::Body for Answer {
@@ -139,8 +273,29 @@ impl http_body::Body for Answer {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Problem>>> {
-        Poll::Ready(None)
+        let answer = self.get_mut();
+        loop {
+            if let Some(bytes) = answer.ready.pop_front() {
+                answer.meter.bytes(bytes.len());
+                return Poll::Ready(Some(Ok(http_body::Frame::data(bytes))));
+            }
+            let (feed, batch) = match std::mem::replace(&mut answer.turn, Turn::Over) {
+                Turn::Over => return Poll::Ready(None),
+                Turn::End(trailers) if trailers.is_empty() => return Poll::Ready(None),
+                Turn::End(trailers) => return Poll::Ready(Some(Ok(http_body::Frame::trailers(trailers)))),
+                Turn::Next(mut next) => match next.poll_unpin(context) {
+                    Poll::Ready(done) => done,
+                    Poll::Pending => {
+                        answer.turn = Turn::Next(next);
+                        return Poll::Pending;
+                    }
+                },
+            };
+            if let Err(failed) = batch.and_then(|batch| answer.take(feed, batch)) {
+                return Poll::Ready(Some(Err(failed)));
+            }
+        }
     }
 }

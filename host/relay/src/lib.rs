@@ -9,10 +9,12 @@
 
 mod answer;
 mod asked;
+mod format;
 mod grant;
 mod problem;
 mod served;
 mod server;
+mod view;
 
 pub use answer::{Answer, AnswerConfig, Answers, AnswersStats, CHECKPOINT_TRAILER, Encoding, Meter, Metered};
 pub use asked::{Asked, Begin, Format, Part, Selection, TablePattern};
