@@ -17,7 +17,7 @@ pub trait Consumer: Send {
     /// Forgets what was delivered and not committed. The same windows come again, from the last commit on.
     fn rollback(&mut self);
 
-    /// The last call of an orderly end.
+    /// The last call of an orderly end. What is not committed by now is not to be.
     fn close(self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// What an error asks for.

@@ -1,8 +1,16 @@
 //! The subscription library: carries one subscription over relays that come and go, from a checkpoint on, and hands
 //! its windows to a consumer in commit order. What a window means to the consumer is the consumer's business.
 
+mod chain;
 mod consumer;
+mod control;
+mod drive;
 mod feed;
+pub mod limits;
+mod retry;
 
 pub use consumer::Consumer;
+pub use control::{Control, State, Status, Switch};
+pub use drive::{Cause, Paused, drive};
 pub use feed::Feed;
+pub use retry::RetryPolicy;
