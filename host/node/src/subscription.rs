@@ -1,55 +1,32 @@
-//! One subscription: reads windows from the log, runs filters and projections, delivers to the consumer and commits
-//! its effects together with the checkpoint. One task owns it; nobody else writes its checkpoint.
+//! One subscription of a configuration: its windows come from a log here or from relays elsewhere, its guests and its
+//! store are the consumer. The loop between them is `tidemill-client`'s.
 //!
 //! ```text
-//! log reader ─▶ merge what is there ─▶ filters ─▶ projections ─▶ consumer ─▶ stdout, then one commit
-//!      ▲                                                             │ error
-//!      └──────────────── the same windows again, at most `retries` times ◀──┘ then pause
+//! log or relay ─▶ filters ─▶ projections ─▶ consumer ─▶ stdout, then one commit: effects and checkpoint
 //! ```
 
+use std::error::Error;
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tidemill_event::{Checkpoint, Part, Position, Remedy, Window, can_merge, merge};
-use tidemill_log::{ReadError, Reader};
+use tidemill_client::{Cause, Consumer, Control, Feed, RetryPolicy, drive};
+use tidemill_event::{Checkpoint, Part, Position, Remedy, Window};
+use tidemill_log::{From, Log, ReadError, Reader};
 use tidemill_sandbox::{ConsumerStage, Delivered, DeliveryPhase, FilterStage, GuestError, ProjectionStage};
 use tidemill_sink::{Effects, EmbeddedStore, StoreError};
-use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::shutdown::stopped;
 use crate::status::{Meter, Reported};
 use crate::stdout::Stdout;
 
-/// Small windows are merged up to this many rows: enough that a guest call costs less than its rows.
-const MERGE_ROWS_MAX: usize = 8192;
-/// A window of this many rows is not worth copying into a larger one.
-const MERGE_ROWS_EACH_MAX: usize = 1024;
-/// The wait before the first retry; it doubles.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-
 /// What a subscription is made of; `wiring` makes it.
-pub struct Subscription {
-    /// Its name.
-    pub name: String,
-    /// The log, from behind the checkpoint.
-    pub reader: Reader,
-    /// Filters, in order.
-    pub filters: Vec<FilterStage>,
-    /// Projections, in order.
-    pub projections: Vec<ProjectionStage>,
-    /// The consumer.
-    pub consumer: ConsumerStage,
-    /// Where its checkpoint and its effects are committed.
-    pub store: EmbeddedStore,
-    /// Where its standard output goes.
-    pub stdout: Arc<dyn Stdout>,
+pub struct Subscription<F> {
+    /// Where its windows come from, behind the checkpoint.
+    pub feed: F,
+    /// What they are delivered to.
+    pub consumer: Delivery,
     /// How often a delivery is tried again.
     pub retries: u32,
-    /// Where its figures are counted.
-    pub meter: Meter,
-    /// A window that was read and not yet delivered.
-    pub pending: Option<Arc<Window>>,
 }
 
 /// How a subscription ended.
@@ -70,7 +47,100 @@ pub struct Paused {
     /// What is committed.
     pub at: Position,
     /// The cause.
-    pub source: DeliverError,
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl<F: Feed> Subscription<F> {
+    /// Runs until told to stop, until its source has ended and everything is delivered, or until it pauses for good.
+    pub async fn run(mut self, control: Control) -> End {
+        let (name, meter) = (self.consumer.name.clone(), self.consumer.meter.clone());
+        let policy = RetryPolicy::new(self.retries);
+        let ended = drive(&name, &mut self.feed, self.consumer, policy, control).await;
+        meter.end();
+        let Err(paused) = ended else { return End::Done };
+        let source: Box<dyn Error + Send + Sync> = match paused.cause {
+            Cause::Feed(error) => error.into(),
+            Cause::Consumer(error) => error.into(),
+        };
+        End::Paused(Paused { name, at: meter.position(), source })
+    }
+}
+
+/// A log in this process as a feed.
+pub struct LogFeed {
+    log: Log,
+    reader: Reader,
+    /// The transaction of which only parts were given begins after this.
+    open: Option<Position>,
+}
+
+/// The log could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("read the log")]
+pub struct ReadLog(#[from] ReadError);
+
+impl LogFeed {
+    /// A feed from there on.
+    pub fn open(log: &Log, from: From) -> Result<LogFeed, ReadError> {
+        Ok(LogFeed { log: log.clone(), reader: log.reader(from)?, open: None })
+    }
+
+    fn given(&mut self, window: &Window) {
+        match window.transactions.last().map(|t| t.part) {
+            Some(Part::First) => {
+                let (timeline, scn) = (window.timeline.number, window.span.after);
+                self.open = Some(Position { timeline, scn });
+            }
+            Some(Part::Middle) => {}
+            Some(Part::Whole | Part::Last) | None => self.open = None,
+        }
+    }
+}
+
+impl Feed for LogFeed {
+    type Error = ReadLog;
+
+    async fn next(&mut self) -> Result<Option<Arc<Window>>, ReadLog> {
+        let next = self.reader.next().await?;
+        next.iter().for_each(|window| self.given(window));
+        Ok(next)
+    }
+
+    fn try_next(&mut self) -> Result<Option<Arc<Window>>, ReadLog> {
+        let next = self.reader.try_next()?;
+        next.iter().for_each(|window| self.given(window));
+        Ok(next)
+    }
+
+    fn rewind(&mut self) -> Result<(), ReadLog> {
+        if let Some(after) = self.open {
+            self.reader = self.log.reader(From::After(after))?;
+            self.open = None;
+        }
+        Ok(())
+    }
+
+    fn remedy(error: &ReadLog) -> Remedy {
+        error.0.remedy()
+    }
+}
+
+/// A subscription's guests and the store in which their effects are committed.
+pub struct Delivery {
+    /// The subscription's name.
+    pub name: String,
+    /// Filters, in order.
+    pub filters: Vec<FilterStage>,
+    /// Projections, in order.
+    pub projections: Vec<ProjectionStage>,
+    /// The consumer.
+    pub consumer: ConsumerStage,
+    /// Where its checkpoint and its effects are committed.
+    pub store: EmbeddedStore,
+    /// Where its standard output goes.
+    pub stdout: Arc<dyn Stdout>,
+    /// Where its figures are counted.
+    pub meter: Meter,
 }
 
 /// Why a delivery failed.
@@ -82,120 +152,19 @@ pub enum DeliverError {
     /// The commit failed.
     #[error("commit the checkpoint")]
     Commit(#[from] StoreError),
-    /// The log could not be read.
-    #[error("read the log")]
-    Read(#[from] ReadError),
     /// The standard output is closed or full.
     #[error("write to the standard output")]
     Stdout(#[from] std::io::Error),
 }
 
-impl From<GuestError> for DeliverError {
+impl std::convert::From<GuestError> for DeliverError {
     fn from(error: GuestError) -> Self {
         DeliverError::Guest(Box::new(error))
     }
 }
 
-impl DeliverError {
-    fn remedy(&self) -> Remedy {
-        match self {
-            DeliverError::Guest(e) => e.remedy(),
-            DeliverError::Commit(_) => Remedy::Retry,
-            DeliverError::Read(e) => e.remedy(),
-            DeliverError::Stdout(_) => Remedy::Fix,
-        }
-    }
-}
-
-impl Subscription {
-    /// Runs until told to stop, until its source has ended and everything is delivered, or until it pauses.
-    pub async fn run(self, stop: watch::Receiver<bool>) -> End {
-        let meter = self.meter.clone();
-        let end = self.run_to_end(stop).await;
-        meter.end();
-        end
-    }
-
-    async fn run_to_end(mut self, mut stop: watch::Receiver<bool>) -> End {
-        let mut at = self.meter.position();
-        loop {
-            let next = tokio::select! {
-                biased;
-                // The batch in hand was committed, or never read: safe to leave.
-                () = stopped(&mut stop) => return self.done().await,
-                next = self.next() => next,
-            };
-            let outcome = match next {
-                Ok(None) => return self.done().await,
-                Ok(Some(first)) => self.batch(first).await,
-                Err(error) => Err(error.into()),
-            };
-            match outcome {
-                Ok(position) => at = position,
-                Err(source) => return End::Paused(Paused { name: self.name, at, source }),
-            }
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Arc<Window>>, ReadError> {
-        match self.pending.take() {
-            Some(window) => Ok(Some(window)),
-            None => self.reader.next().await,
-        }
-    }
-
-    async fn done(self) -> End {
-        if let Err(error) = self.consumer.close().await {
-            warn!(subscription = %self.name, %error, "the consumer's close failed; everything is committed");
-        }
-        End::Done
-    }
-
-    /// Delivers a window and whatever else is there, and gives the position that is now committed.
-    async fn batch(&mut self, first: Arc<Window>) -> Result<Position, DeliverError> {
-        let mut windows = vec![first];
-        self.gather(&mut windows)?;
-        let whole = match windows.as_slice() {
-            [one] => Arc::clone(one),
-            several => Arc::new(merge(several).expect("what is gathered are whole neighbours")),
-        };
-        self.deliver_with_retries(&whole).await?;
-        Ok(whole.position())
-    }
-
-    /// Takes what is there now, as long as it can be merged and is small; the first that is not waits its turn.
-    fn gather(&mut self, windows: &mut Vec<Arc<Window>>) -> Result<(), ReadError> {
-        let small = |w: &Window| can_merge(w) && w.row_count() <= MERGE_ROWS_EACH_MAX;
-        let mut rows = windows[0].row_count();
-        while rows < MERGE_ROWS_MAX && small(windows.last().expect("never empty")) {
-            let Some(next) = self.reader.try_next()? else { break };
-            if !small(&next) || next.timeline != windows[0].timeline {
-                self.pending = Some(next);
-                break;
-            }
-            rows += next.row_count();
-            windows.push(next);
-        }
-        Ok(())
-    }
-
-    async fn deliver_with_retries(&mut self, window: &Window) -> Result<(), DeliverError> {
-        let mut wait = RETRY_FIRST;
-        for attempt in 0.. {
-            match self.deliver(window).await {
-                Ok(()) => break,
-                Err(error) if attempt >= self.retries || error.remedy() == Remedy::Bug => return Err(error),
-                Err(error) => {
-                    let chain = crate::report::chain(&error);
-                    warn!(subscription = %self.name, at = %window.span.after, attempt, error = %chain, "delivery failed; retry");
-                    self.consumer.rollback();
-                    tokio::time::sleep(wait).await;
-                    wait *= 2;
-                }
-            }
-        }
-        Ok(())
-    }
+impl Consumer for Delivery {
+    type Error = DeliverError;
 
     async fn deliver(&mut self, window: &Window) -> Result<(), DeliverError> {
         let staged = tokio::task::block_in_place(|| self.stages(window))?;
@@ -209,6 +178,24 @@ impl Subscription {
         Ok(())
     }
 
+    fn rollback(&mut self) {
+        self.consumer.rollback();
+    }
+
+    fn close(self) -> impl Future<Output = Result<(), DeliverError>> + Send {
+        async move { Ok(self.consumer.close().await?) }
+    }
+
+    fn remedy(error: &DeliverError) -> Remedy {
+        match error {
+            DeliverError::Guest(e) => e.remedy(),
+            DeliverError::Commit(_) => Remedy::Retry,
+            DeliverError::Stdout(_) => Remedy::Fix,
+        }
+    }
+}
+
+impl Delivery {
     fn stages(&mut self, window: &Window) -> Result<Window, GuestError> {
         let mut window = window.clone();
         for filter in &mut self.filters {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use tidemill_client::Control;
 use tidemill_event::{Checkpoint, Position};
 use tidemill_fetchers_api::{FetchError, Judge, Selector, Start as FetchStart};
 use tidemill_fetchers_mysql as mysql;
@@ -30,12 +31,12 @@ use crate::guests::{Guests, OpenError};
 use crate::source::{SharedPolicy, Source, SourceError};
 use crate::status::{Fetched, Figures, Meter};
 use crate::stdout::Stdout;
-use crate::subscription::{End, Paused, Subscription};
+use crate::subscription::{Delivery, End, LogFeed, Paused, Subscription};
 
 /// Everything of a configuration, ready to run.
 pub struct Pipeline {
     sources: Vec<Source<MySqlFetcher>>,
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<Subscription<LogFeed>>,
     /// The figures of each subscription.
     pub meters: BTreeMap<String, Meter>,
 }
@@ -79,7 +80,7 @@ pub async fn open(config: &Config, base: &Path, stdout: Arc<dyn Stdout>) -> Resu
         let fetched = fetched[subscription.source.as_str()].clone();
         let parts = Parts { store: &store, stdout: &stdout, log, fetched };
         let opened = open_subscription(name, subscription, &guests, parts).await?;
-        pipeline.meters.insert(name.clone(), opened.meter.clone());
+        pipeline.meters.insert(name.clone(), opened.consumer.meter.clone());
         pipeline.subscriptions.push(opened);
     }
     Ok(pipeline)
@@ -106,7 +107,8 @@ impl Pipeline {
         }
         let mut subscriptions = JoinSet::new();
         for subscription in self.subscriptions {
-            subscriptions.spawn(subscription.run(stop.clone()));
+            let (_switch, control) = Control::new(stop.clone());
+            subscriptions.spawn(subscription.run(control));
         }
         let mut ended = Ended::default();
         while let Some(source) = sources.join_next().await {
@@ -322,9 +324,9 @@ async fn open_subscription(
     config: &SubscriptionConfig,
     guests: &Guests<'_>,
     parts: Parts<'_>,
-) -> Result<Subscription, Failure> {
+) -> Result<Subscription<LogFeed>, Failure> {
     let checkpoint = parts.store.checkpoint(name)?;
-    let reader = parts.log.reader(read_from(config.start, checkpoint.as_ref()))?;
+    let feed = LogFeed::open(parts.log, read_from(config.start, checkpoint.as_ref()))?;
     let source = &config.source;
     let filters = config.filter.iter().map(|g| guests.filter(source, g)).collect::<Result<_, _>>()?;
     let projections =
@@ -333,18 +335,16 @@ async fn open_subscription(
     let consumer = guests.consumer(source, &config.consumer, state).await?;
     let at = checkpoint.map(|c| c.position).unwrap_or_default();
     info!(subscription = %name, at = %at, "subscription is open");
-    Ok(Subscription {
+    let delivery = Delivery {
         name: name.to_owned(),
-        reader,
         filters,
         projections,
         consumer,
         store: parts.store.clone(),
         stdout: Arc::clone(parts.stdout),
-        retries: config.retries,
         meter: Meter::new(at, parts.fetched),
-        pending: None,
-    })
+    };
+    Ok(Subscription { feed, consumer: delivery, retries: config.retries })
 }
 
 /// Where a subscription reads on: behind its checkpoint, or where the configuration says.

@@ -1,0 +1,145 @@
+//! What the tests of this crate share: a feed of given windows, and a consumer that keeps what is committed and fails
+//! where it is told to. The windows themselves are those of the log's tests.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../../../log/tests/support/mod.rs"]
+pub mod windows;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use tidemill_client::{Consumer, Feed};
+use tidemill_event::{Part, Remedy, Window};
+
+/// The words of an error, and what it asks for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Said(pub &'static str, pub Remedy);
+
+/// Gives these windows, then the end.
+pub struct Given {
+    windows: Vec<Arc<Window>>,
+    next: usize,
+    /// Errors that come before the window with that number.
+    pub errors: VecDeque<(usize, Said)>,
+    /// How often it was told to give parts again.
+    pub rewound: usize,
+}
+
+impl Given {
+    pub fn new(windows: Vec<Window>) -> Given {
+        let windows = windows.into_iter().map(Arc::new).collect();
+        Given { windows, next: 0, errors: VecDeque::new(), rewound: 0 }
+    }
+}
+
+impl Feed for Given {
+    type Error = Said;
+
+    async fn next(&mut self) -> Result<Option<Arc<Window>>, Said> {
+        tokio::task::yield_now().await;
+        if self.errors.front().is_some_and(|(at, _)| *at == self.next) {
+            return Err(self.errors.pop_front().unwrap().1);
+        }
+        self.try_next()
+    }
+
+    fn try_next(&mut self) -> Result<Option<Arc<Window>>, Said> {
+        if let Some((_, error)) = self.errors.front().filter(|(at, _)| *at == self.next) {
+            return Err(error.clone());
+        }
+        let window = self.windows.get(self.next).cloned();
+        self.next += usize::from(window.is_some());
+        Ok(window)
+    }
+
+    fn rewind(&mut self) -> Result<(), Said> {
+        let is_part = |w: &Window| w.transactions.first().is_some_and(|t| matches!(t.part, Part::First | Part::Middle));
+        while self.next > 0 && is_part(&self.windows[self.next - 1]) {
+            self.next -= 1;
+        }
+        self.rewound += 1;
+        Ok(())
+    }
+
+    fn remedy(error: &Said) -> Remedy {
+        error.1
+    }
+}
+
+/// What a consumer has done.
+#[derive(Debug, Default)]
+pub struct Book {
+    /// Committed: SCN and number of each change.
+    pub committed: Vec<(u64, u64)>,
+    /// Delivered and not committed.
+    pub held: Vec<(u64, u64)>,
+    /// Calls of `deliver`, `rollback`, `close`.
+    pub delivered: usize,
+    pub rolled_back: usize,
+    pub closed: usize,
+    /// The calls of `deliver` that fail, by number from 0.
+    pub fails: BTreeSet<usize>,
+}
+
+/// A consumer that writes everything into its book.
+#[derive(Clone, Default)]
+pub struct Keeper(pub Arc<Mutex<Book>>);
+
+impl Keeper {
+    pub fn failing(calls: impl IntoIterator<Item = usize>) -> Keeper {
+        let keeper = Keeper::default();
+        keeper.0.lock().unwrap().fails = calls.into_iter().collect();
+        keeper
+    }
+}
+
+/// SCN and number of each change of a window.
+pub fn changes(window: &Window) -> Vec<(u64, u64)> {
+    let of = |c: &tidemill_event::Change| {
+        let t = &window.transactions[c.txn as usize];
+        (t.scn.0, t.change_number(c.ordinal))
+    };
+    window.changes_in_order().iter().map(of).collect()
+}
+
+impl Consumer for Keeper {
+    type Error = Said;
+
+    async fn deliver(&mut self, window: &Window) -> Result<(), Said> {
+        tokio::task::yield_now().await;
+        let mut book = self.0.lock().unwrap();
+        window.validate().unwrap();
+        book.delivered += 1;
+        let call = book.delivered - 1;
+        let changes = changes(window);
+        if book.fails.contains(&call) {
+            // It fails in the middle of its work.
+            book.held.extend(&changes[..changes.len() / 2]);
+            return Err(Said("the consumer failed", Remedy::Retry));
+        }
+        book.held.extend(changes);
+        if window.transactions.last().is_none_or(|t| t.part.completes()) {
+            let held = std::mem::take(&mut book.held);
+            book.committed.extend(held);
+        }
+        Ok(())
+    }
+
+    fn rollback(&mut self) {
+        let mut book = self.0.lock().unwrap();
+        book.held.clear();
+        book.rolled_back += 1;
+    }
+
+    async fn close(self) -> Result<(), Said> {
+        self.0.lock().unwrap().closed += 1;
+        Ok(())
+    }
+
+    fn remedy(error: &Said) -> Remedy {
+        error.1
+    }
+}
