@@ -20,8 +20,8 @@ pub trait Feed: Send {
     /// The next window if it is there already. An error is given by [`Feed::next`] again.
     fn try_next(&mut self) -> Result<Option<Arc<Window>>, Self::Error>;
 
-    /// Gives the parts of the transaction that is not complete yet again, from the first one on. Without such a
-    /// transaction it does nothing.
+    /// Where the last window that was given is a part of a transaction, gives that transaction again, from its first
+    /// part on. Else it does nothing.
     fn rewind(&mut self) -> Result<(), Self::Error>;
 
     /// What an error asks for.

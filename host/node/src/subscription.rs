@@ -70,8 +70,8 @@ impl<F: Feed> Subscription<F> {
 pub struct LogFeed {
     log: Log,
     reader: Reader,
-    /// The transaction of which only parts were given begins after this.
-    open: Option<Position>,
+    /// After this begins the transaction of which the last window is a part.
+    parts: Option<Position>,
 }
 
 /// The log could not be read.
@@ -82,17 +82,17 @@ pub struct ReadLog(#[from] ReadError);
 impl LogFeed {
     /// A feed from there on.
     pub fn open(log: &Log, from: From) -> Result<LogFeed, ReadError> {
-        Ok(LogFeed { log: log.clone(), reader: log.reader(from)?, open: None })
+        Ok(LogFeed { log: log.clone(), reader: log.reader(from)?, parts: None })
     }
 
     fn given(&mut self, window: &Window) {
         match window.transactions.last().map(|t| t.part) {
             Some(Part::First) => {
                 let (timeline, scn) = (window.timeline.number, window.span.after);
-                self.open = Some(Position { timeline, scn });
+                self.parts = Some(Position { timeline, scn });
             }
-            Some(Part::Middle) => {}
-            Some(Part::Whole | Part::Last) | None => self.open = None,
+            Some(Part::Middle | Part::Last) => {}
+            Some(Part::Whole) | None => self.parts = None,
         }
     }
 }
@@ -113,9 +113,9 @@ impl Feed for LogFeed {
     }
 
     fn rewind(&mut self) -> Result<(), ReadLog> {
-        if let Some(after) = self.open {
+        if let Some(after) = self.parts {
             self.reader = self.log.reader(From::After(after))?;
-            self.open = None;
+            self.parts = None;
         }
         Ok(())
     }

@@ -56,11 +56,14 @@ impl Feed for Given {
     }
 
     fn rewind(&mut self) -> Result<(), Said> {
-        let is_part = |w: &Window| w.transactions.first().is_some_and(|t| matches!(t.part, Part::First | Part::Middle));
-        while self.next > 0 && is_part(&self.windows[self.next - 1]) {
-            self.next -= 1;
-        }
+        let part = |at: usize| self.windows[at].transactions.first().map_or(Part::Whole, |t| t.part);
         self.rewound += 1;
+        while self.next > 0 && part(self.next - 1) != Part::Whole {
+            self.next -= 1;
+            if part(self.next) == Part::First {
+                break;
+            }
+        }
         Ok(())
     }
 
