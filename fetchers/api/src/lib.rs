@@ -3,6 +3,7 @@
 
 pub mod conformance;
 mod error;
+mod liveness;
 
 use std::error::Error;
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use tidemill_event::{Checkpoint, Position, TableSchema, Window};
 
 pub use error::{FetchError, Undecodable};
+pub use liveness::Liveness;
 
 /// Reads windows from one source, in commit order.
 ///
@@ -30,6 +32,12 @@ pub trait Fetcher: Send {
     /// The caller has everything up to there on disk and will never ask for it again. What a fetcher keeps for such a
     /// repetition may go; one that keeps nothing ignores it.
     fn stored(&mut self, _upto: Position) {}
+
+    /// Tells others whether the source answers, while this fetcher is busy waiting for it. One that needs no connection
+    /// always answers.
+    fn liveness(&self) -> Liveness {
+        Liveness::default()
+    }
 }
 
 /// Where a fetcher begins.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_event::{Position, Scn, Timeline, Window};
-use tidemill_fetchers_api::{FetchError, Fetcher, Start};
+use tidemill_fetchers_api::{FetchError, Fetcher, Liveness, Start};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::assemble::{self, Assembler, Counters, Step};
@@ -38,6 +38,7 @@ pub struct MySqlFetcher {
     failed: Option<FetchError>,
     /// The end of the server's log when it was opened.
     end_at_open: Option<Scn>,
+    liveness: Liveness,
 }
 
 /// When to connect again.
@@ -116,6 +117,7 @@ impl MySqlFetcher {
             retry: Retry::default(),
             failed: None,
             end_at_open,
+            liveness: Liveness::default(),
         };
         fetcher.pass_over_far_offset();
         Ok(fetcher)
@@ -275,6 +277,7 @@ impl MySqlFetcher {
         self.retry.attempts += 1;
         self.retry.at = Some(Instant::now() + pause);
         let at = self.assembler.position();
+        self.liveness.lost(format!("the connection is lost: {error}"));
         tracing::warn!(%at, error = %error, pause_ms = pause.as_millis() as u64, "the connection to the source is lost; it is made again");
         self.disconnect()
     }
@@ -299,6 +302,7 @@ impl MySqlFetcher {
         self.assembler.rewind(timeline)?;
         self.pass_over_far_offset();
         self.transport = Some(transport);
+        self.liveness.answers();
         // Otherwise the log was only to be read again.
         self.assembler.counters.reconnects += u64::from(self.retry.at.take().is_some());
         self.retry.events_before = self.assembler.counters.events;
@@ -338,6 +342,11 @@ impl Fetcher for MySqlFetcher {
         if let Err(error) = self.assembler.prepared.stored(upto) {
             self.failed.get_or_insert(error);
         }
+    }
+
+    /// A connection that was silent for three heartbeats counts as lost.
+    fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 }
 
