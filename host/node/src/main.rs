@@ -3,7 +3,9 @@
 
 mod command;
 mod config;
+mod fetch;
 mod guests;
+mod handle;
 mod lag;
 mod report;
 mod shutdown;

@@ -20,8 +20,28 @@ pub struct Fetched(Arc<Mutex<Read>>);
 #[derive(Default)]
 struct Read {
     windows: VecDeque<(Position, Instant)>,
-    position: Position,
-    changes: u64,
+    figures: FetchFigures,
+}
+
+/// A source's figures since the process began.
+#[derive(Clone, Debug, Default)]
+pub struct FetchFigures {
+    /// Up to where it was read.
+    pub position: Position,
+    /// Windows that were read.
+    pub windows: u64,
+    /// Transactions that are whole.
+    pub transactions: u64,
+    /// Changes that were read.
+    pub changes: u64,
+    /// Row images that are stored, an update being two.
+    pub rows: u64,
+    /// When the newest transaction committed that is stored: microseconds since 1970-01-01 UTC.
+    pub commit_time_us: Option<i64>,
+    /// From the source's commit to the log.
+    pub lag: Lag,
+    /// The last of these.
+    pub lag_last: Option<Duration>,
 }
 
 impl Fetched {
@@ -31,19 +51,39 @@ impl Fetched {
         if read.windows.len() == FETCHED_MAX {
             read.windows.pop_front();
         }
-        read.position = window.position();
         read.windows.push_back((window.position(), Instant::now()));
-        read.changes += window.source_change_count();
+        let figures = &mut read.figures;
+        figures.position = window.position();
+        figures.windows += 1;
+        figures.changes += window.source_change_count();
+    }
+
+    /// That window is stored now.
+    pub fn stored(&self, window: &Window) {
+        let figures = &mut self.0.lock().expect("no holder panics").figures;
+        figures.rows += window.row_count() as u64;
+        for transaction in window.transactions.iter().filter(|t| t.part.completes()) {
+            let lag = since(transaction.commit_time_us);
+            figures.transactions += 1;
+            figures.commit_time_us = Some(transaction.commit_time_us);
+            figures.lag.add(lag);
+            figures.lag_last = Some(lag);
+        }
     }
 
     /// Up to where the source was read.
     pub fn position(&self) -> Position {
-        self.0.lock().expect("no holder panics").position
+        self.0.lock().expect("no holder panics").figures.position
     }
 
     /// How many changes were read.
     pub fn changes(&self) -> u64 {
-        self.0.lock().expect("no holder panics").changes
+        self.0.lock().expect("no holder panics").figures.changes
+    }
+
+    /// All figures.
+    pub fn figures(&self) -> FetchFigures {
+        self.0.lock().expect("no holder panics").figures.clone()
     }
 
     /// When the window that holds that position was read.
@@ -54,14 +94,10 @@ impl Fetched {
     }
 }
 
-/// A commit, for the figures.
-pub struct Reported {
-    /// What is committed now.
-    pub position: Position,
-    /// Transactions that the consumer saw.
-    pub transactions: u64,
-    /// Changes that it saw.
-    pub changes: u64,
+/// The time since a moment in microseconds since 1970-01-01 UTC; none where the clocks disagree about which came first.
+fn since(time_us: i64) -> Duration {
+    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64;
+    Duration::from_micros(u64::try_from(now_us - time_us).unwrap_or(0))
 }
 
 /// A subscription's figures.
@@ -73,12 +109,20 @@ pub struct Figures {
     pub transactions_passed: u64,
     /// Transactions that the consumer saw.
     pub transactions: u64,
-    /// Changes that it saw.
+    /// Changes and events that were read.
+    pub changes_read: u64,
+    /// Those of them that filters and projections left out.
+    pub changes_filtered: u64,
+    /// Those that the consumer saw. What is neither filtered nor seen, it did not want.
     pub changes: u64,
     /// Commits.
     pub commits: u64,
+    /// Deliveries that were rolled back.
+    pub rollbacks: u64,
     /// From the source's commit to our commit.
     pub lag_commit: Lag,
+    /// The last of these.
+    pub lag_last: Option<Duration>,
     /// From reading the source to our commit.
     pub lag_read: Lag,
     /// The guests' own counters.
@@ -87,18 +131,67 @@ pub struct Figures {
     pub ended: bool,
 }
 
+/// What a stage of guests has cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// How often it was asked.
+    pub calls: u64,
+    /// How long that took.
+    pub time: Duration,
+}
+
+/// What was done since the last commit: it counts when it is committed.
+#[derive(Clone, Copy, Debug, Default)]
+struct InHand {
+    read: u64,
+    filtered: u64,
+    changes: u64,
+    transactions: u64,
+}
+
 /// A subscription's handle on its figures; cheap to clone.
 #[derive(Clone)]
 pub struct Meter {
     figures: Arc<watch::Sender<Figures>>,
     fetched: Fetched,
+    in_hand: Arc<Mutex<InHand>>,
+    costs: Costs,
+}
+
+/// What guests have cost, by stage: `policy`, `filter 1`, `consumer`; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Costs(Arc<Mutex<BTreeMap<String, Cost>>>);
+
+impl Costs {
+    /// A stage was asked once, since then.
+    pub fn add(&self, stage: &str, since: Instant) {
+        let mut costs = self.0.lock().expect("no holder panics");
+        if !costs.contains_key(stage) {
+            costs.insert(stage.to_owned(), Cost::default());
+        }
+        let cost = costs.get_mut(stage).expect("it is there now");
+        cost.calls += 1;
+        cost.time += since.elapsed();
+    }
+
+    /// All stages.
+    pub fn all(&self) -> BTreeMap<String, Cost> {
+        self.0.lock().expect("no holder panics").clone()
+    }
+}
+
+/// The changes and events of a window: what its readers are told of, one by one.
+pub fn told(window: &Window) -> u64 {
+    let changes: usize = window.tables.iter().map(|table| table.changes(0).count()).sum();
+    (changes + window.events.len()) as u64
 }
 
 impl Meter {
     /// A meter of a subscription that stands at `position`.
     pub fn new(position: Position, fetched: Fetched) -> Meter {
         let figures = Figures { position, ..Figures::default() };
-        Meter { figures: Arc::new(watch::Sender::new(figures)), fetched }
+        let (in_hand, costs) = (Arc::default(), Costs::default());
+        Meter { figures: Arc::new(watch::Sender::new(figures)), fetched, in_hand, costs }
     }
 
     /// What is committed.
@@ -109,6 +202,11 @@ impl Meter {
     /// The figures now.
     pub fn figures(&self) -> Figures {
         self.figures.borrow().clone()
+    }
+
+    /// What its guests have cost.
+    pub fn costs(&self) -> &Costs {
+        &self.costs
     }
 
     /// Waits until the figures fulfil the condition, or the subscription has ended.
@@ -128,20 +226,44 @@ impl Meter {
         self.figures.send_modify(|figures| figures.ended = true);
     }
 
-    /// Counts a commit of that window.
-    pub fn committed(&self, commit: &Reported, window: &Window) {
-        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64;
+    /// A window has gone through filters and projections.
+    pub fn staged(&self, read: &Window, left: &Window) {
+        let (read, left) = (told(read), told(left));
+        let mut hand = self.in_hand.lock().expect("no holder panics");
+        hand.read += read;
+        hand.filtered += read - left;
+    }
+
+    /// The consumer has seen so many.
+    pub fn delivered(&self, transactions: u64, changes: u64) {
+        let mut hand = self.in_hand.lock().expect("no holder panics");
+        hand.transactions += transactions;
+        hand.changes += changes;
+    }
+
+    /// What was done since the last commit is done again.
+    pub fn rolled_back(&self) {
+        *self.in_hand.lock().expect("no holder panics") = InHand::default();
+        self.figures.send_modify(|figures| figures.rollbacks += 1);
+    }
+
+    /// Counts a commit of that window, and of what came since the last one.
+    pub fn committed(&self, window: &Window) {
+        let hand = std::mem::take(&mut *self.in_hand.lock().expect("no holder panics"));
         self.figures.send_modify(|figures| {
-            figures.position = commit.position;
-            figures.transactions += commit.transactions;
-            figures.changes += commit.changes;
+            figures.position = window.position();
+            figures.transactions += hand.transactions;
+            figures.changes_read += hand.read;
+            figures.changes_filtered += hand.filtered;
+            figures.changes += hand.changes;
             figures.commits += 1;
             for transaction in window.transactions.iter().filter(|t| t.part.completes()) {
                 figures.transactions_passed += 1;
-                let lag = u64::try_from(now_us - transaction.commit_time_us).unwrap_or(0);
-                figures.lag_commit.add(Duration::from_micros(lag));
+                let lag = since(transaction.commit_time_us);
+                figures.lag_commit.add(lag);
+                figures.lag_last = Some(lag);
             }
-            let read = self.fetched.at(commit.position);
+            let read = self.fetched.at(figures.position);
             let passed = window.transactions.len() as u64;
             read.iter().for_each(|read| figures.lag_read.add_many(read.elapsed(), passed));
         });

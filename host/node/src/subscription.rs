@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidemill_client::{Cause, Consumer, Control, Feed, RetryPolicy, drive};
 use tidemill_event::{Checkpoint, Part, Position, Remedy, Window};
@@ -16,7 +17,7 @@ use tidemill_sandbox::{ConsumerStage, Delivered, DeliveryPhase, FilterStage, Gue
 use tidemill_sink::{Effects, EmbeddedStore, StoreError};
 use tracing::info;
 
-use crate::status::{Meter, Reported};
+use crate::status::Meter;
 use crate::stdout::Stdout;
 
 /// What a subscription is made of; `wiring` makes it.
@@ -168,8 +169,12 @@ impl Consumer for Delivery {
 
     async fn deliver(&mut self, window: &Window) -> Result<(), DeliverError> {
         let staged = tokio::task::block_in_place(|| self.stages(window))?;
+        self.meter.staged(window, &staged);
+        let began = Instant::now();
         let delivered = self.consumer.deliver(&staged, DeliveryPhase::Live).await;
+        self.meter.costs().add("consumer", began);
         let delivered = delivered.map_err(|failed| failed.error)?;
+        self.meter.delivered(delivered.transactions, delivered.changes);
         if !delivered.complete {
             return Ok(());
         }
@@ -179,6 +184,7 @@ impl Consumer for Delivery {
     }
 
     fn rollback(&mut self) {
+        self.meter.rolled_back();
         self.consumer.rollback();
     }
 
@@ -198,11 +204,15 @@ impl Consumer for Delivery {
 impl Delivery {
     fn stages(&mut self, window: &Window) -> Result<Window, GuestError> {
         let mut window = window.clone();
-        for filter in &mut self.filters {
+        for (at, filter) in self.filters.iter_mut().enumerate() {
+            let began = Instant::now();
             window = filter.apply(window)?;
+            self.meter.costs().add(&format!("filter {}", at + 1), began);
         }
-        for projection in &mut self.projections {
+        for (at, projection) in self.projections.iter_mut().enumerate() {
+            let began = Instant::now();
             window = projection.apply(window)?;
+            self.meter.costs().add(&format!("projection {}", at + 1), began);
         }
         Ok(window)
     }
@@ -213,14 +223,13 @@ impl Delivery {
         delivered: Delivered,
         window: &Window,
     ) -> Result<(), StoreError> {
-        let (transactions, changes) = (delivered.transactions, delivered.changes);
         for (counter, by) in delivered.counters {
             self.meter.count(&counter, by);
         }
         let effects =
             Effects { state: delivered.state, output: delivered.output.into_iter().map(output).collect() };
         tokio::task::block_in_place(|| self.store.commit(&self.name, checkpoint, &effects))?;
-        self.meter.committed(&Reported { position: checkpoint.position, transactions, changes }, window);
+        self.meter.committed(window);
         if window.transactions.last().is_some_and(|t| t.part == Part::Last) {
             info!(subscription = %self.name, at = %checkpoint.position, "a transaction in parts is whole");
         }

@@ -9,15 +9,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use tidemill_client::Control;
+use tidemill_client::{Control, Switch};
 use tidemill_event::{Checkpoint, Position};
-use tidemill_fetchers_api::{FetchError, Judge, Selector, Start as FetchStart};
-use tidemill_fetchers_mysql as mysql;
-use tidemill_fetchers_mysql::{
-    FileOptions, MySqlFetcher, Origin, Password, ServerOptions, Tls, TlsIdentity, TlsMode,
-};
 use tidemill_log::{From, Fsync, Log, LogConfig};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig, StateReader};
 use tidemill_sink::EmbeddedStore;
@@ -26,19 +21,65 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::Failure;
-use crate::config::{self, BadText, Config, SourceConfig, SourceKind, Start, SubscriptionConfig, ZeroDates};
-use crate::guests::{Guests, OpenError};
-use crate::source::{SharedPolicy, Source, SourceError};
+use crate::config::{Config, SourceConfig, Start, SubscriptionConfig};
+use crate::fetch::{self, Opener};
+use crate::guests::Guests;
+use crate::handle::SourceHandle;
+use crate::report::chain;
+use crate::shutdown::stopped;
+use crate::source::{OnError, Source, SourceError};
 use crate::status::{Fetched, Figures, Meter};
 use crate::stdout::Stdout;
 use crate::subscription::{Delivery, End, LogFeed, Paused, Subscription};
 
 /// Everything of a configuration, ready to run.
 pub struct Pipeline {
-    sources: Vec<Source<MySqlFetcher>>,
-    subscriptions: Vec<Subscription<LogFeed>>,
+    sources: Vec<Source>,
+    subscriptions: Vec<(Subscription<LogFeed>, Control)>,
+    /// What others see of the sources, in their order.
+    pub handles: Vec<SourceHandle>,
+    /// What others see of the subscriptions, in their order.
+    pub switches: Vec<SubscriptionHandle>,
     /// The figures of each subscription.
     pub meters: BTreeMap<String, Meter>,
+    /// Turns true for subscriptions and for whoever is served, when the sources have stopped.
+    later: watch::Sender<bool>,
+}
+
+/// What others see of a subscription, and how they tell it to pause and to resume.
+#[derive(Clone)]
+pub struct SubscriptionHandle {
+    /// Its name.
+    pub name: String,
+    /// Its source's.
+    pub source: String,
+    /// Its figures.
+    pub meter: Meter,
+    /// Its switch.
+    pub switch: Switch,
+}
+
+/// What a process does with a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Runs the subscriptions until what is there is delivered; an error ends what it hits.
+    Once,
+    /// Runs the subscriptions until told to stop; an error that does not mend itself ends what it hits.
+    Run,
+    /// As above, and operators may pause and resume, so errors wait for them.
+    RunAndServe,
+    /// Serves only.
+    Serve,
+}
+
+impl Role {
+    fn on_error(self) -> OnError {
+        match self {
+            Role::Once => OnError::End,
+            Role::Run => OnError::Retry,
+            Role::RunAndServe | Role::Serve => OnError::Hold,
+        }
+    }
 }
 
 /// How a pipeline ended: each source and subscription that did not end well.
@@ -58,30 +99,45 @@ impl Ended {
 }
 
 /// Opens what the configuration names. `base` is the configuration file's directory.
-pub async fn open(config: &Config, base: &Path, stdout: Arc<dyn Stdout>) -> Result<Pipeline, Failure> {
+pub async fn open(
+    config: &Config,
+    base: &Path,
+    stdout: Arc<dyn Stdout>,
+    role: Role,
+) -> Result<Pipeline, Failure> {
     let sandbox = Sandbox::new(SandboxConfig::new(config.guest_cache()))?;
     let guests = Guests { sandbox: &sandbox, config, base };
-    let store = EmbeddedStore::open(&config.data.join("store.redb"))?;
-    let mut pipeline = Pipeline { sources: vec![], subscriptions: vec![], meters: BTreeMap::new() };
-    let mut logs: BTreeMap<&str, Log> = BTreeMap::new();
-    let mut fetched: BTreeMap<&str, Fetched> = BTreeMap::new();
+    let (later, stop) = watch::channel(false);
+    let mut pipeline = Pipeline {
+        sources: vec![],
+        subscriptions: vec![],
+        handles: vec![],
+        switches: vec![],
+        meters: BTreeMap::new(),
+        later,
+    };
     for (name, source) in &config.source {
-        let source = source.get_ref();
-        let log = Log::open(log_config(&config.data.join("log").join(name), source))?;
-        let kept = config.data.join("fetcher").join(name);
-        let opened = open_source(name, source, &guests, &log, &kept).await?;
-        fetched.insert(name, opened.fetched.clone());
+        let opened = open_source(name, source.get_ref(), config, &guests, role).await?;
+        pipeline.handles.push(opened.handle.clone());
         pipeline.sources.push(opened);
-        logs.insert(name, log);
     }
+    if role == Role::Serve || config.subscription.is_empty() {
+        return Ok(pipeline);
+    }
+    let store = EmbeddedStore::open(&config.data.join("store.redb"))?;
     for (name, subscription) in &config.subscription {
         let subscription = subscription.get_ref();
-        let log = &logs[subscription.source.as_str()];
-        let fetched = fetched[subscription.source.as_str()].clone();
-        let parts = Parts { store: &store, stdout: &stdout, log, fetched };
+        let source = pipeline.handles.iter().find(|handle| *handle.name == *subscription.source);
+        let source = source.expect("the configuration was validated");
+        let parts =
+            Parts { store: &store, stdout: &stdout, log: &source.log, fetched: source.fetched.clone() };
         let opened = open_subscription(name, subscription, &guests, parts).await?;
-        pipeline.meters.insert(name.clone(), opened.consumer.meter.clone());
-        pipeline.subscriptions.push(opened);
+        let (switch, control) = Control::new(stop.clone());
+        let control = if role.on_error() == OnError::Hold { control.held_on_error() } else { control };
+        let (source, meter) = (subscription.source.clone(), opened.consumer.meter.clone());
+        pipeline.meters.insert(name.clone(), meter.clone());
+        pipeline.switches.push(SubscriptionHandle { name: name.clone(), source, meter, switch });
+        pipeline.subscriptions.push((opened, control));
     }
     Ok(pipeline)
 }
@@ -89,41 +145,48 @@ pub async fn open(config: &Config, base: &Path, stdout: Arc<dyn Stdout>) -> Resu
 impl Pipeline {
     /// What was read from a source.
     pub fn fetched(&self, source: &str) -> Fetched {
-        let source = self.sources.iter().find(|s| s.name == source);
-        source.map(|s| s.fetched.clone()).unwrap_or_default()
-    }
-
-    /// Lets every source end where its server's log ended when it was opened.
-    pub fn end_at_open(&mut self) {
-        self.sources.iter_mut().for_each(|source| source.until = source.fetcher.end_at_open());
+        let handle = self.handles.iter().find(|handle| *handle.name == *source);
+        handle.map(|handle| handle.fetched.clone()).unwrap_or_default()
     }
 
     /// Runs until every source has ended and every subscription has everything, or until told to stop. A source that
     /// stops or a subscription that pauses leaves the others alone; what a stopped source has stored is still delivered.
-    pub async fn run(self, stop: watch::Receiver<bool>) -> Ended {
+    pub async fn run(self, mut stop: watch::Receiver<bool>) -> Ended {
         let mut sources = JoinSet::new();
         for source in self.sources {
             sources.spawn(source.run(stop.clone()));
         }
         let mut subscriptions = JoinSet::new();
-        for subscription in self.subscriptions {
-            let (_switch, control) = Control::new(stop.clone());
+        for (subscription, control) in self.subscriptions {
             subscriptions.spawn(subscription.run(control));
         }
         let mut ended = Ended::default();
         while let Some(source) = sources.join_next().await {
             if let Err(stopped) = source.expect("a source's task does not panic") {
-                error!(error = %crate::report::chain(&stopped), "a source stopped");
+                error!(error = %chain(&stopped), "a source stopped");
                 ended.stopped.push(stopped);
             }
         }
-        while let Some(end) = subscriptions.join_next().await {
-            if let End::Paused(paused) = end.expect("a subscription's task does not panic") {
-                error!(error = %crate::report::chain(&paused), "a subscription paused");
-                ended.paused.push(paused);
+        loop {
+            let told = *self.later.borrow();
+            let end = tokio::select! {
+                biased;
+                () = stopped(&mut stop), if !told => {
+                    self.later.send_replace(true);
+                    continue;
+                }
+                end = subscriptions.join_next() => end,
+            };
+            match end {
+                None => return ended,
+                Some(end) => {
+                    if let End::Paused(paused) = end.expect("a subscription's task does not panic") {
+                        error!(error = %chain(&paused), "a subscription paused");
+                        ended.paused.push(paused);
+                    }
+                }
             }
         }
-        ended
     }
 }
 
@@ -143,160 +206,30 @@ fn log_config(directory: &Path, source: &SourceConfig) -> LogConfig {
     config
 }
 
-/// Which tables of a source are decoded at all: those that its policy takes.
-fn selector(policy: &Option<SharedPolicy>) -> Selector {
-    let Some(policy) = policy.clone() else { return Arc::new(|_| Ok(true)) };
-    Arc::new(move |table| {
-        let decided = policy.lock().expect("no holder panics").decides(table);
-        decided.map_err(|error| crate::report::chain(&error))
-    })
-}
-
-/// What may be stored of a window. Guest code runs for long on the runtime's thread, which is told so.
-fn judge(policy: SharedPolicy) -> Judge {
-    Arc::new(move |window| {
-        let judged = tokio::task::block_in_place(|| policy.lock().expect("no holder panics").apply(window));
-        judged.map_err(Into::into)
-    })
-}
-
-/// A source's policy, for `up` and `tail` alike.
-pub fn open_policy(
-    name: &str,
-    source: &SourceConfig,
-    guests: &Guests<'_>,
-) -> Result<Option<SharedPolicy>, OpenError> {
-    let policy = source.policy.as_ref().map(|guest| guests.policy(name, guest)).transpose()?;
-    Ok(policy.map(|policy| Arc::new(Mutex::new(policy))))
-}
-
-/// A source's fetcher, for `up` and `tail` alike. `kept`: the directory for what has to outlive it.
-pub async fn open_fetcher(
-    name: &str,
-    source: &SourceConfig,
-    policy: Option<SharedPolicy>,
-    start: FetchStart,
-    kept: &Path,
-) -> Result<MySqlFetcher, Failure> {
-    let mut settings = mysql::Settings::from(selector(&policy));
-    settings.judge = policy.map(judge);
-    settings.directory = Some(kept.to_owned());
-    settings.values = value_policy(source);
-    settings.declared_types = source.declared_types;
-    Ok(MySqlFetcher::open(name, origin(source)?, start, settings).await?)
-}
-
-fn value_policy(source: &SourceConfig) -> mysql::ValuePolicy {
-    mysql::ValuePolicy {
-        zero_dates: match source.zero_dates {
-            ZeroDates::Error => mysql::ZeroDates::Error,
-            ZeroDates::Null => mysql::ZeroDates::Null,
-        },
-        bad_text: match source.bad_text {
-            BadText::Error => mysql::BadText::Error,
-            BadText::Replace => mysql::BadText::Replace,
-        },
-    }
-}
-
 async fn open_source(
     name: &str,
-    config: &SourceConfig,
+    source: &SourceConfig,
+    config: &Config,
     guests: &Guests<'_>,
-    log: &Log,
-    kept: &Path,
-) -> Result<Source<MySqlFetcher>, Failure> {
-    let policy = open_policy(name, config, guests)?;
-    let resumed = log.checkpoint();
-    let at = resumed.as_ref().map(|c| c.position).unwrap_or_default();
-    let start = resumed.map_or_else(|| fetch_start(config.start), FetchStart::At);
-    let fetcher = open_fetcher(name, config, policy, start, kept).await?;
-    info!(source = %name, at = %at, "source is open");
-    Ok(Source {
+    role: Role,
+) -> Result<Source, Failure> {
+    let log = Log::open(log_config(&config.data.join("log").join(name), source))?;
+    let handle = SourceHandle::new(name, log.clone());
+    let opener = Opener {
         name: name.to_owned(),
-        fetcher,
-        writer: log.writer()?,
-        fetched: Fetched::default(),
-        at,
-        until: None,
-    })
-}
-
-/// Where a fetcher begins without a checkpoint.
-pub fn fetch_start(start: Start) -> FetchStart {
-    match start {
-        Start::Earliest => FetchStart::Earliest,
-        Start::Now => FetchStart::Now,
-        Start::Time(us) => FetchStart::Time(us),
-        Start::Position(_) => unreachable!("validation lets no source start at a position"),
-    }
-}
-
-/// Where a source's binlog is read from.
-pub fn origin(source: &SourceConfig) -> Result<Origin, FetchError> {
-    if source.kind == SourceKind::Relay {
-        let mend = "follow its relay instead".into();
-        return Err(FetchError::Setup { what: "a relay has no binlog".into(), mend });
-    }
-    if source.kind == SourceKind::BinlogFiles {
-        let directory = source.directory.as_ref().expect("validated");
-        let base = source.base.clone().map_or_else(|| base_name(directory), Ok)?;
-        let mut options = FileOptions::directory(directory, base);
-        options.follow = source.follow;
-        return Ok(Origin::Files(options));
-    }
-    server_options(source).map(Origin::Server)
-}
-
-/// How a source's server is reached.
-pub fn server_options(source: &SourceConfig) -> Result<ServerOptions, FetchError> {
-    let password =
-        source.password.as_ref().map_or_else(|| Ok(String::new()), |p| Ok(p.fetch()?.reveal().to_owned()));
-    let password =
-        password.map_err(|mend: String| FetchError::Setup { what: "there is no password".into(), mend })?;
-    let (host, user) = (source.host.as_ref().expect("validated"), source.user.as_ref().expect("validated"));
-    let mut options = ServerOptions::new(host, source.port.unwrap_or(3306), user, Password::new(password));
-    options.server_id = source.server_id;
-    if let Some(heartbeat) = source.heartbeat {
-        options.heartbeat = heartbeat.0;
-    }
-    options.tls = tls(source, options.tls.mode);
-    options.cleartext_password = source.cleartext_password.unwrap_or(false);
-    options.semi_sync = source.semi_sync.unwrap_or(false);
-    Ok(options)
-}
-
-fn tls(source: &SourceConfig, unless_given: TlsMode) -> Tls {
-    let mode = source.tls.map_or(unless_given, |tls| match tls {
-        config::Tls::Off => TlsMode::Off,
-        config::Tls::Prefer => TlsMode::Prefer,
-        config::Tls::Require => TlsMode::Require,
-        config::Tls::VerifyCa => TlsMode::VerifyCa,
-        config::Tls::VerifyIdentity => TlsMode::VerifyIdentity,
-    });
-    let identity = source.tls_certificate.clone().zip(source.tls_key.clone());
-    let identity = identity.map(|(certificate, key)| TlsIdentity { certificate, key });
-    Tls { mode, ca: source.tls_ca.clone(), identity }
-}
-
-/// The one base name of the binlog files in a directory.
-fn base_name(directory: &Path) -> Result<String, FetchError> {
-    let unreadable = |source| FetchError::Io { what: directory.display().to_string(), source };
-    let mut bases = std::collections::BTreeSet::new();
-    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
-        if let Some((base, number)) = name.rsplit_once('.')
-            && number.len() >= 6
-            && number.bytes().all(|b| b.is_ascii_digit())
-        {
-            bases.insert(base.to_owned());
-        }
-    }
-    let found = bases.len();
-    bases.pop_first().filter(|_| found == 1).ok_or_else(|| FetchError::Setup {
-        what: format!("{} has binlog files of {found} base names", directory.display()),
-        mend: "say which with `base`, as in base = \"binlog\" for binlog.000001".into(),
-    })
+        costs: handle.costs.clone(),
+        config: source.clone(),
+        policy: fetch::open_policy(name, source, guests)?,
+        kept: config.data.join("fetcher").join(name),
+    };
+    // Where errors are held, one source that cannot be reached keeps none of the others from being served.
+    let opened = match role.on_error() {
+        OnError::Hold => None,
+        OnError::End | OnError::Retry => Some(opener.open(log.checkpoint()).await?),
+    };
+    let until = opened.as_ref().filter(|_| role == Role::Once).and_then(|fetcher| fetcher.end_at_open());
+    let at = log.checkpoint().map(|checkpoint| checkpoint.position).unwrap_or_default();
+    Ok(Source { opener, opened, log, handle, at, until, on_error: role.on_error() })
 }
 
 /// What a subscription shares with the others.

@@ -10,7 +10,7 @@ use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig};
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::guests::{Guests, OpenError};
 use crate::report::chain;
-use crate::{Failure, wiring};
+use crate::{Failure, fetch};
 
 /// Checks sources and guests; fails where something would keep `up` from running.
 pub async fn run(path: &Path) -> Result<ExitCode, Failure> {
@@ -22,7 +22,7 @@ pub async fn run(path: &Path) -> Result<ExitCode, Failure> {
     for (name, source) in &config.source {
         println!("source {name}");
         errors += report(&source_findings(source.get_ref()).await);
-        errors += report(&guest_finding(wiring::open_policy(name, source.get_ref(), &guests).map(drop)));
+        errors += report(&guest_finding(fetch::open_policy(name, source.get_ref(), &guests).map(drop)));
     }
     for (name, subscription) in &config.subscription {
         println!("subscription {name}");
@@ -44,12 +44,12 @@ pub async fn run(path: &Path) -> Result<ExitCode, Failure> {
 async fn source_findings(source: &SourceConfig) -> Vec<Finding> {
     let error = |what: String, fix: &str| vec![Finding { level: Level::Error, what, fix: fix.to_owned() }];
     if source.kind == SourceKind::BinlogFiles {
-        return match wiring::origin(source) {
+        return match fetch::origin(source) {
             Ok(_) => vec![],
             Err(e) => error(chain(&e), "point `directory` at the folder of the binlog files"),
         };
     }
-    match wiring::server_options(source) {
+    match fetch::server_options(source) {
         Ok(options) => preflight(&options).await,
         Err(e) => error(chain(&e), "export the variable, or write the file, before the start"),
     }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::config::{Config, SecretRef, SourceConfig, SourceKind};
 use crate::status::Figures;
 use crate::stdout::Head;
-use crate::wiring::{self, Ended};
+use crate::wiring::{self, Ended, Role};
 use crate::{Failure, shutdown};
 
 const CONFIG: &str = include_str!("../../../../examples/quickstart/tidemill.toml");
@@ -61,7 +61,7 @@ async fn recorded(config: Config, base: &Path, arguments: &Arguments) -> Result<
     println!("A shop's year, recorded from MySQL 9.7, through builtin:select, :where, :mask and :print.");
     println!("The first {} changes, as a consumer sees them:\n", arguments.lines);
     let started = Instant::now();
-    let pipeline = wiring::open(&config, base, Arc::new(Head::new(arguments.lines))).await?;
+    let pipeline = wiring::open(&config, base, Arc::new(Head::new(arguments.lines)), Role::Run).await?;
     let (meters, read) = (pipeline.meters.clone(), pipeline.fetched(SOURCE));
     let ended = pipeline.run(shutdown::on_signal()?).await;
     let figures = meters[SUBSCRIPTION].figures();
@@ -82,7 +82,7 @@ async fn live(mut config: Config, base: &Path, arguments: &Arguments) -> Result<
     let source = config.source.get_mut(SOURCE).expect("the demo's configuration has this source").get_mut();
     *source = live_source(source, &server, password);
     let started = Instant::now();
-    let pipeline = wiring::open(&config, base, Arc::new(Head::new(arguments.lines))).await?;
+    let pipeline = wiring::open(&config, base, Arc::new(Head::new(arguments.lines)), Role::Run).await?;
     let (meter, read) = (pipeline.meters[SUBSCRIPTION].clone(), pipeline.fetched(SOURCE));
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(pipeline.run(stopped));

@@ -11,8 +11,9 @@ use tidemill_sandbox::{BoxError, ConsumerStage, DeliveryPhase, FilterStage, Sand
 use crate::config::{Config, GuestConfig, SourceConfig, Start};
 use crate::guests::Guests;
 use crate::shutdown::{self, stopped};
+use crate::status::Costs;
 use crate::stdout::{Process, Stdout};
-use crate::{Failure, wiring};
+use crate::{Failure, fetch};
 
 /// What `tail` takes.
 #[derive(Debug, clap::Args)]
@@ -45,12 +46,13 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let guests = Guests { sandbox: &sandbox, config: &config, base };
     let start = match Start::try_from(arguments.start.clone())? {
         Start::Position(_) => return Err("tail starts at earliest, now or a time".into()),
-        start => wiring::fetch_start(start),
+        start => fetch::fetch_start(start),
     };
-    let policy = wiring::open_policy(name, source, &guests)?;
+    let policy = fetch::open_policy(name, source, &guests)?;
     // A tail begins anew each time: what it keeps goes with it.
     let kept = tempfile::tempdir()?;
-    let mut fetcher = wiring::open_fetcher(name, source, policy, start, kept.path()).await?;
+    let mut fetcher =
+        fetch::open_fetcher(name, source, policy, start, kept.path(), &Costs::default()).await?;
     let mut filter = row_filter(&arguments, name, &guests)?;
     let mut consumer = printer(name, &guests).await?;
     let mut stop = shutdown::on_signal()?;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tracing::info;
 
 use crate::config::Config;
-use crate::{Failure, shutdown, stdout, wiring};
+use crate::wiring::{self, Role};
+use crate::{Failure, shutdown, stdout};
 
 /// What `up` takes.
 #[derive(Debug, clap::Args)]
@@ -26,10 +27,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let config = Config::load(path)?;
     let stop = shutdown::on_signal()?;
     let base = path.parent().unwrap_or(Path::new("."));
-    let mut pipeline = wiring::open(&config, base, Arc::new(stdout::Process)).await?;
-    if arguments.once {
-        pipeline.end_at_open();
-    }
+    let role = if arguments.once { Role::Once } else { Role::Run };
+    let pipeline = wiring::open(&config, base, Arc::new(stdout::Process), role).await?;
     let meters = pipeline.meters.clone();
     let ended = pipeline.run(stop).await;
     for (name, figures) in wiring::figures(&meters) {

@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::config::Config;
 use crate::stdout::Head;
 use crate::usage::Usage;
-use crate::wiring;
+use crate::wiring::{self, Role};
 
 /// The filter passes nine rows in ten; the consumer hashes every value of the rest.
 const SUBSCRIPTION: &str = r#"
@@ -30,7 +30,7 @@ pub async fn drain(loaded: &Loaded) -> Result<Measured, Failure> {
     std::fs::write(scratch.path().join("password"), loaded.server.user_password())?;
     let text = format!("data = \"data\"\n[source.bench]\n{}\n{SUBSCRIPTION}", source(loaded));
     let config = Config::parse(&text, &path)?.based_on(scratch.path());
-    let pipeline = wiring::open(&config, scratch.path(), Arc::new(Head::new(0))).await?;
+    let pipeline = wiring::open(&config, scratch.path(), Arc::new(Head::new(0)), Role::Run).await?;
     let meter = pipeline.meters["bench"].clone();
     let read = pipeline.fetched("bench");
     let (before, started) = (Usage::now(), Instant::now());
