@@ -188,6 +188,17 @@ impl Frame {
         }
     }
 
+    /// Whether those bytes begin with a whole frame whose checksum fits; what follows it is ignored.
+    pub fn check(bytes: &[u8]) -> Result<(), FrameError> {
+        let head = FrameHeader::read(bytes)?;
+        let frame = bytes.get(..head.length);
+        let frame = frame.ok_or(FrameError::Truncated { have: bytes.len(), want: head.length })?;
+        match checksum(frame) == head.crc {
+            true => Ok(()),
+            false => Err(FrameError::Damaged("its checksum does not fit")),
+        }
+    }
+
     fn checked(buffer: Buffer, head: FrameHeader) -> Result<Frame, FrameError> {
         match checksum(&buffer) == head.crc {
             true => Ok(Frame(buffer)),

@@ -56,6 +56,12 @@ impl Builder {
         self.0.extend_from_slice(v.as_bytes());
         self
     }
+    /// Bytes with their length, such as another record.
+    pub(crate) fn bytes(mut self, v: &[u8]) -> Self {
+        self = self.u32(u32::try_from(v.len()).expect("a record within another is shorter than 4 GiB"));
+        self.0.extend_from_slice(v);
+        self
+    }
     /// Pads and seals it.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.resize(self.0.len().next_multiple_of(FRAME_ALIGNMENT), 0);
@@ -94,6 +100,13 @@ impl<'a> Fields<'a> {
             other => Err(RecordError::Version(other)),
         }
     }
+    /// As [`Fields::open`], of bytes that are one record and nothing else.
+    pub(crate) fn open_whole(magic: [u8; 4], bytes: &'a [u8]) -> Result<Fields<'a>, RecordError> {
+        match length(magic, bytes)? == bytes.len() {
+            true => Fields::open(magic, bytes),
+            false => Err(RecordError::Damaged("it has another length than it says")),
+        }
+    }
     fn take(&mut self, n: usize) -> Result<&'a [u8], RecordError> {
         let (taken, rest) = self.0.split_at_checked(n).ok_or(RecordError::Damaged("a field is missing"))?;
         self.0 = rest;
@@ -111,6 +124,10 @@ impl<'a> Fields<'a> {
     pub(crate) fn text(&mut self) -> Result<&'a str, RecordError> {
         let n = self.u32()? as usize;
         std::str::from_utf8(self.take(n)?).map_err(|_| RecordError::Damaged("a text is not UTF-8"))
+    }
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], RecordError> {
+        let n = self.u32()? as usize;
+        self.take(n)
     }
     /// A count of things of `each` bytes, bounded by what is left.
     pub(crate) fn count(&mut self, each: usize) -> Result<usize, RecordError> {

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tidemill_event::{FrameError, Position, Remedy, Scn, WindowError};
+
+use crate::history::HistoryError;
 
 /// Another process has the log.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +57,7 @@ fn hint(source: &io::Error) -> &'static str {
 }
 
 impl StorageError {
-    fn remedy(&self) -> Remedy {
+    pub(crate) fn remedy(&self) -> Remedy {
         match self.source.kind() {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
@@ -193,12 +196,16 @@ pub enum OpenError {
     /// A file operation failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Its history could not be read, or is another log's.
+    #[error(transparent)]
+    History(#[from] HistoryError),
 }
 
 impl OpenError {
     /// What now.
     pub fn remedy(&self) -> Remedy {
         match self {
+            OpenError::History(error) => error.remedy(),
             OpenError::InUse(_) | OpenError::Damaged(_) => Remedy::Fix,
             OpenError::Storage(error) => error.remedy(),
         }
@@ -267,6 +274,9 @@ pub enum ReadError {
     /// A file operation failed; the next call tries again.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What it needs could not be had from history; the next call tries again. One failure is told to all who waited.
+    #[error(transparent)]
+    History(Arc<HistoryError>),
 }
 
 impl ReadError {
@@ -279,6 +289,7 @@ impl ReadError {
             | ReadError::OtherLineage(_)
             | ReadError::Damaged(_) => Remedy::Fix,
             ReadError::NothingYet => Remedy::Wait,
+            ReadError::History(error) => error.remedy(),
             ReadError::Storage(error) => error.remedy(),
         }
     }

@@ -1,12 +1,15 @@
 //! The log store of one source: windows go in at one end, by one writer, and come out in commit order to any
-//! number of readers. What is new lies in a memory ring, everything lies in segment files; a reader falls from
-//! one to the other without noticing. What a window means, and who may see it, is decided elsewhere.
+//! number of readers. What is new lies in a memory ring, then in segment files, and where a log has history for as long as
+//! configured in an object store; a reader falls from one to the other without noticing. What a window means, and who may
+//! see it, is decided elsewhere.
 //!
 //! ```text
-//!             earliest                                        stored      head
-//!                │                                              │          │
-//!  dropped ……… ──┼── segment 7 ──┬── segment 8 ──┬── segment 9 ─┤ (idle)   │
-//!                                              └── memory ring ─┘
+//!             earliest                                                      stored      head
+//!                │                                                            │          │
+//!  dropped ……… ──┼── segment 6 ──┬── segment 7 ──┬── segment 8 ──┬── segment 9 ┤ (idle)  │
+//!                └────── history ┴───────────────┘               │             │
+//!                                └────── disk ───┴───────────────┴─────────────┤
+//!                                                              └── memory ring ┘
 //! ```
 //!
 //! What holds after every crash: a transaction is there whole or not at all; what was acknowledged as durable
@@ -16,12 +19,14 @@ mod codec;
 mod config;
 mod error;
 mod files;
+mod history;
 mod index;
 mod limits;
 mod locate;
 mod log;
 mod reader;
 mod recover;
+mod retain;
 mod ring;
 mod scan;
 mod schemas;
@@ -37,6 +42,7 @@ pub use error::{
     OtherSource, Poisoned, ReadError, StorageError, TooOld,
 };
 pub use files::{DiskFiles, Files, SegmentFile};
+pub use history::{DamagedObject, HistoryConfig, HistoryError, HistoryStats, OtherHistory, StoreError};
 pub use log::{Log, LogStats};
 pub use reader::Reader;
 pub use writer::{Ack, Writer};

@@ -22,5 +22,16 @@ pub(crate) const MEMORY_BYTES_DEFAULT: usize = 64 << 20;
 /// than a second.
 pub(crate) const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
+/// Segments of history on this disk: sixteen of the default size.
+pub(crate) const CACHE_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// Entries of a catalogue that are read at once.
+pub(crate) const CATALOGUE_GETS: usize = 32;
+
+/// A segment goes to the store in parts of this size where it is larger than one.
+pub(crate) const PART_BYTES: u64 = 16 << 20;
+
 const _: () = assert!(MEMORY_BYTES_DEFAULT >= 4 * WINDOW_BYTES_MAX);
 const _: () = assert!(SEGMENT_BYTES_DEFAULT >= 4 * INDEX_STRIDE_BYTES);
+const _: () = assert!(CACHE_BYTES_DEFAULT >= 4 * SEGMENT_BYTES_DEFAULT);
+const _: () = assert!(PART_BYTES >= 5 << 20, "S3 takes no smaller parts");

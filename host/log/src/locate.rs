@@ -45,8 +45,8 @@ fn stretches(state: &State) -> Vec<Stretch> {
         Some(last) if last.timeline == *timeline => last.upto = last.upto.max(upto),
         _ => all.push(Stretch { timeline: timeline.clone(), after, upto }),
     };
-    for segment in &state.segments {
-        note(&segment.header.timeline, segment.header.after, segment.index.end);
+    for piece in state.pieces() {
+        note(&piece.header().timeline, piece.header().after, piece.index().end);
     }
     if let Some(head) = &state.head {
         note(&head.timeline, head.scn, head.scn);

@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use crate::config::{From, LogConfig};
 use crate::error::{InUse, OpenError, ReadError, StorageError, storage};
 use crate::files::{DiskFiles, Files};
+use crate::history::{Cache, Catalogue, History, HistoryConfig, cache_directory};
 use crate::locate::locate;
 use crate::reader::Reader;
 use crate::recover::{read_epoch, recover};
 use crate::ring::Ring;
-use crate::schemas::KnownSchemas;
 use crate::state::{Shared, State};
 use crate::sync::Syncer;
 use crate::writer::{Appender, Writer};
@@ -29,13 +29,13 @@ pub struct Log {
 /// What a log holds, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogStats {
-    /// Bytes of its segments.
+    /// Bytes of its segments on this disk.
     pub disk_bytes: u64,
     /// Bytes of its memory ring.
     pub memory_bytes: usize,
-    /// How many segments there are.
+    /// How many segments there are on this disk.
     pub segment_count: usize,
-    /// It can be read after this position.
+    /// It can be read after this position, history included.
     pub earliest: Option<Position>,
     /// The source is known up to here.
     pub latest: Option<Position>,
@@ -56,12 +56,43 @@ impl Log {
 
     /// As [`Log::open`], with files that are reached in another way.
     pub fn open_with(config: LogConfig, files: Arc<dyn Files>) -> Result<Log, OpenError> {
+        Log::open_parts(config, files, None)
+    }
+
+    /// As [`Log::open_with`], of a log that has history. Where the directory has less than history, or nothing, the log
+    /// goes on where history ends.
+    pub async fn open_tiered(
+        config: LogConfig,
+        files: Arc<dyn Files>,
+        history: Option<HistoryConfig>,
+    ) -> Result<Log, OpenError> {
+        let history = match history {
+            Some(history) => Some((history.load().await?, history)),
+            None => None,
+        };
+        let open = move || Log::open_parts(config, files, history);
+        tokio::task::spawn_blocking(open).await.expect("opening a log does not panic, and the runtime runs")
+    }
+
+    fn open_parts(
+        config: LogConfig,
+        files: Arc<dyn Files>,
+        history: Option<(Catalogue, HistoryConfig)>,
+    ) -> Result<Log, OpenError> {
         let directory = &config.directory;
         std::fs::create_dir_all(directory).map_err(storage("create", directory))?;
         let lock = lock(directory)?;
-        let recovered = recover(&config, &*files)?;
+        let mut recovered = recover(&config, &*files)?;
+        let (mut archived, mut tier) = (Catalogue::default(), None);
+        if let Some((catalogue, config)) = history {
+            recovered.join(&config, &catalogue, &*files)?;
+            let cache = Cache::open(cache_directory(directory), config.cache_bytes, Arc::clone(&files))?;
+            (archived, tier) = (catalogue, Some(Arc::new(History::new(config, cache))));
+        }
         let mut state = State {
             segments: recovered.segments,
+            history: archived,
+            active: None,
             ring: Ring::new(config.memory_bytes, Default::default()),
             head: recovered.head,
             durable: None,
@@ -76,6 +107,7 @@ impl Log {
             state: Mutex::new(state),
             appender: Mutex::new(Appender::new(executed)),
             syncer: Syncer::default(),
+            history: tier,
             schemas: Mutex::default(),
             epoch: AtomicU64::new(recovered.epoch),
             changed: watch::Sender::new(0),
@@ -115,29 +147,24 @@ impl Log {
         locate(&self.shared.state(), checkpoint)
     }
 
-    /// The newest version of each table that the log knows, by name.
+    /// The newest version of each table that the log knows, by name; history included.
     pub async fn schemas(&self) -> Result<Vec<Arc<TableSchema>>, ReadError> {
-        self.known_schemas(KnownSchemas::newest).await
+        self.shared.newest_schemas().await
     }
 
     /// The schema with that id, if the log knows it.
     pub async fn schema(&self, id: SchemaId) -> Result<Option<Arc<TableSchema>>, ReadError> {
-        self.known_schemas(move |known| known.get(id)).await
+        self.shared.schema(id).await
     }
 
-    async fn known_schemas<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&KnownSchemas) -> T + Send + 'static,
-    ) -> Result<T, ReadError> {
-        let shared = Arc::clone(&self.shared);
-        let work = move || shared.schemas().map(|known| ask(&known));
-        tokio::task::spawn_blocking(work).await.expect("reading schemas does not panic, and the runtime runs")
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The timelines of which the log still holds something, oldest first.
     pub fn timelines(&self) -> Vec<Timeline> {
         let state = self.shared.state();
-        let mut all: Vec<Timeline> = state.segments.iter().map(|s| s.header.timeline.clone()).collect();
+        let mut all: Vec<Timeline> = state.pieces().map(|piece| piece.header().timeline.clone()).collect();
         all.dedup();
         all
     }
@@ -149,7 +176,7 @@ impl Log {
             disk_bytes: state.segments.iter().map(|s| s.index.length).sum(),
             memory_bytes: state.ring.bytes(),
             segment_count: state.segments.len(),
-            earliest: state.segments.front().map(|s| s.header.start()),
+            earliest: state.earliest(),
             latest: state.head.as_ref().map(|head| head.position()),
             durable: state.durable,
             earliest_time_us: state.earliest_time_us(),

@@ -1,7 +1,7 @@
 //! A reader: a place in the log and the position that it has reached. It takes windows from memory where they are
 //! and from segment files where not, and gives nobody a transaction twice or one that does not follow.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_event::{
@@ -12,9 +12,11 @@ use tokio::sync::watch;
 use crate::config::From;
 use crate::error::{Asked, Damaged, Diverged, ReadError, chain, storage};
 use crate::files::SegmentFile;
+use crate::history::Entry;
+use crate::index::Index;
 use crate::ring::Place;
 use crate::scan::{Fetch, Fetched, FrameCursor, Next};
-use crate::state::{Look, Segment, Shared, State};
+use crate::state::{Look, Piece, Segment, Shared, State};
 use crate::trim::without_first;
 
 /// Reads one log from a position on. Cheap; it never makes the writer wait.
@@ -32,6 +34,8 @@ pub struct Reader {
     since_us: Option<i64>,
     /// The segment that is read from disk.
     disk: Option<Disk>,
+    /// The segment of history that was fetched again since its copy on this disk was damaged.
+    again: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -41,6 +45,8 @@ struct Disk {
     schemas: SchemaSet,
     /// Offsets of schema frames that are read before the first window.
     schemas_before: Vec<u64>,
+    /// What is read is this segment of history, in the cache.
+    entry: Option<Arc<Entry>>,
 }
 
 /// A window on its way to whoever asked.
@@ -60,6 +66,8 @@ impl Given {
 enum Step {
     Given(Given),
     Fetch(Fetch),
+    /// A segment of history must be fetched first.
+    History(Arc<Entry>),
     Nothing,
     Closed,
 }
@@ -69,7 +77,7 @@ impl Reader {
         let changed = shared.changed.subscribe();
         let since_us = if let From::Time(time) = &from { Some(*time) } else { None };
         let (place, passed, position) = begin(&shared.state(), from)?;
-        Ok(Reader { shared, changed, place, passed, position, since_us, disk: None })
+        Ok(Reader { shared, changed, place, passed, position, since_us, disk: None, again: None })
     }
 
     /// The next window; waits for it. An idle source gives empty windows as it moves on. `None`: the writer has
@@ -85,7 +93,8 @@ impl Reader {
         Ok(self.wait().await?.map(Given::framed))
     }
 
-    /// The next window if it is there already. Reads the disk on this thread where it must.
+    /// The next window if it is there already; none also where it must be fetched from history first, which
+    /// [`Reader::next`] does. Reads the disk on this thread where it must.
     pub fn try_next(&mut self) -> Result<Option<Arc<Window>>, ReadError> {
         Ok(self.look()?.map(|given| given.window))
     }
@@ -100,7 +109,7 @@ impl Reader {
             match self.step()? {
                 Step::Given(given) => return Ok(Some(given)),
                 Step::Fetch(fetch) => self.accept(fetch.run()?),
-                Step::Nothing | Step::Closed => return Ok(None),
+                Step::History(_) | Step::Nothing | Step::Closed => return Ok(None),
             }
         }
     }
@@ -119,6 +128,11 @@ impl Reader {
                 Step::Fetch(fetch) => {
                     let fetched = tokio::task::spawn_blocking(move || fetch.run()).await;
                     self.accept(fetched.expect("a read does not panic, and the runtime runs")?);
+                }
+                Step::History(entry) => {
+                    let history = self.shared.history.clone().expect("only a log with history says so");
+                    let file = history.fetch(&entry).await.map_err(ReadError::History)?;
+                    self.disk = Some(self.open_archived(entry, file));
                 }
                 // The sender lives in `shared`, so this ends only with a change.
                 Step::Nothing => drop(self.changed.changed().await),
@@ -176,6 +190,7 @@ impl Reader {
                 self.disk = Some(self.open_disk(*segment)?);
                 self.read_frames(length)
             }
+            Look::History(entry) => self.read_archived(entry),
             Look::Open(length) => self.read_frames(length),
             Look::Dropped => self.read_dropped(),
         }
@@ -186,11 +201,39 @@ impl Reader {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(self.too_old()),
             opened => opened.map_err(storage("open", &segment.path))?,
         };
-        let offset = self.place.offset.max(segment.first);
-        let mut schemas_before = segment.index.schemas;
-        schemas_before.retain(|at| *at < offset);
-        let cursor = FrameCursor::new(file, segment.path, offset);
-        Ok(Disk { sequence: segment.header.sequence, cursor, schemas: SchemaSet::default(), schemas_before })
+        let (header, index) = (&segment.header, &segment.index);
+        Ok(self.disk_at(file, segment.path, header.sequence, segment.first, index))
+    }
+
+    fn open_archived(&self, entry: Arc<Entry>, file: Arc<dyn SegmentFile>) -> Disk {
+        let history = self.shared.history.as_ref().expect("only a log with history has archived segments");
+        let path = history.cache.path(&entry);
+        let disk = self.disk_at(file, path, entry.sequence(), entry.first(), &entry.index);
+        Disk { entry: Some(entry), ..disk }
+    }
+
+    /// A segment that is opened at the reader's place.
+    fn disk_at(
+        &self,
+        file: Arc<dyn SegmentFile>,
+        path: PathBuf,
+        sequence: u64,
+        first: u64,
+        index: &Index,
+    ) -> Disk {
+        let offset = self.place.offset.max(first);
+        let schemas_before = index.schemas.iter().copied().filter(|at| *at < offset).collect();
+        let cursor = FrameCursor::new(file, path, offset);
+        Disk { sequence, cursor, schemas: SchemaSet::default(), schemas_before, entry: None }
+    }
+
+    /// Reads a segment of history from the cache, if it is there.
+    fn read_archived(&mut self, entry: Arc<Entry>) -> Result<Found, ReadError> {
+        let history = self.shared.history.as_ref().expect("only a log with history has archived segments");
+        let Some(file) = history.cache.get(&entry) else { return Ok(Found::Step(Step::History(entry))) };
+        let length = entry.bytes();
+        self.disk = Some(self.open_archived(entry, file));
+        self.read_frames(length)
     }
 
     /// The segment was dropped while it was read: the open file still has all of it.
@@ -203,8 +246,23 @@ impl Reader {
         self.read_frames(length)
     }
 
-    /// The next window of the open segment.
+    /// The next window of the open segment. One of history whose copy on this disk was damaged after it was checked is
+    /// fetched again.
     fn read_frames(&mut self, length: u64) -> Result<Found, ReadError> {
+        let found = self.read_open(length);
+        let Err(ReadError::Damaged(damaged)) = &found else { return found };
+        let Some(entry) = self.disk.as_ref().and_then(|disk| disk.entry.clone()) else { return found };
+        if self.again.replace(entry.sequence()) == Some(entry.sequence()) {
+            return found;
+        }
+        tracing::warn!(%damaged, "a segment of history is fetched again");
+        let history = self.shared.history.as_ref().expect("only a log with history has archived segments");
+        history.cache.evict(&entry);
+        self.disk = None;
+        Ok(Found::Step(Step::History(entry)))
+    }
+
+    fn read_open(&mut self, length: u64) -> Result<Found, ReadError> {
         let disk = self.disk.as_mut().expect("the caller opened it");
         disk.read_schemas_before(length)?;
         loop {
@@ -347,21 +405,19 @@ type Beginning = (Place, Option<Position>, Option<Position>);
 
 /// The place to begin, the log's position there, and the reader's.
 fn begin(state: &State, from: From) -> Result<Beginning, ReadError> {
-    let first = state.segments.front().filter(|s| !s.index.is_empty());
     let end = || (state.stored_place(), state.stored());
     match from {
         From::Earliest => {
-            let start = first.map(|s| s.header.start());
-            Ok((first.map_or(Place::default(), begin_of), start, start))
+            let first = state.first();
+            let start = first.map(Piece::start);
+            Ok((first.map_or(Place::default(), Piece::begin_place), start, start))
         }
         From::Now => {
             let (place, stored) = end();
             Ok((place, stored, state.head.as_ref().map(|head| head.position())))
         }
-        From::After(position) => match first {
-            Some(first) if position < first.header.start() => {
-                Err(state.too_old(Asked::After(position)).into())
-            }
+        From::After(position) => match state.first() {
+            Some(first) if position < first.start() => Err(state.too_old(Asked::After(position)).into()),
             Some(_) if Some(position) < state.stored() => {
                 let (place, passed) = seek(state, position);
                 Ok((place, Some(passed), Some(position)))
@@ -375,43 +431,35 @@ fn begin(state: &State, from: From) -> Result<Beginning, ReadError> {
     }
 }
 
-fn begin_of(segment: &Segment) -> Place {
-    Place { sequence: segment.header.sequence, offset: 0 }
-}
-
 /// The last place from which everything after a position is met, and the position there. The log holds it.
 fn seek(state: &State, position: Position) -> (Place, Position) {
     if let Some((place, before)) = state.ring.seek(position) {
         return (place, before);
     }
-    let after = state.segments.partition_point(|s| s.header.start() <= position);
-    let segment = &state.segments[after.checked_sub(1).expect("the first segment begins before")];
-    let (number, sequence) = (segment.header.timeline.number, segment.header.sequence);
+    let piece = state.last_before(position).expect("the first segment begins before");
+    let (number, sequence) = (piece.header().timeline.number, piece.header().sequence);
     let scn = if position.timeline > number { Scn::MAX } else { position.scn };
-    match segment.index.seek(scn) {
+    match piece.index().seek(scn) {
         Some(p) => (Place { sequence, offset: p.offset }, Position { timeline: number, scn: p.before }),
-        None => (begin_of(segment), segment.header.start()),
+        None => (piece.begin_place(), piece.start()),
     }
 }
 
 /// Before the first transaction that committed at that time or later.
 fn begin_at_time(state: &State, time: i64) -> Result<Beginning, ReadError> {
-    let first = state.segments.front();
-    if !state.is_complete() && first.is_some_and(|s| s.index.first_time_us >= time) {
+    let first = state.pieces().next();
+    if !state.is_complete() && first.is_some_and(|piece| piece.index().first_time_us >= time) {
         return Err(state.too_old(Asked::Since(time)).into());
     }
-    let Some(segment) = state.segments.iter().find(|s| s.index.time_max_us >= time) else {
+    let Some(piece) = state.pieces().find(|piece| piece.index().time_max_us >= time) else {
         return Ok((state.stored_place(), state.stored(), state.stored()));
     };
-    let (timeline, sequence) = (segment.header.timeline.number, segment.header.sequence);
-    Ok(match segment.index.seek_time(time) {
+    let (timeline, sequence) = (piece.header().timeline.number, piece.header().sequence);
+    Ok(match piece.index().seek_time(time) {
         Some(p) => {
             let at = Some(Position { timeline, scn: p.before });
             (Place { sequence, offset: p.offset }, at, at)
         }
-        None => {
-            let at = Some(segment.header.start());
-            (begin_of(segment), at, at)
-        }
+        None => (piece.begin_place(), Some(piece.start()), Some(piece.start())),
     })
 }

@@ -64,6 +64,11 @@ impl SegmentHeader {
     }
 }
 
+/// The length of the header that those bytes begin with.
+pub(crate) fn header_length(bytes: &[u8]) -> Result<usize, RecordError> {
+    codec::length(MAGIC, bytes)
+}
+
 /// Why a segment's header could not be read.
 #[derive(Debug)]
 pub(crate) enum HeaderError {

@@ -1,5 +1,5 @@
-//! What the writer tells the readers: which segments there are, what is in memory, how far it goes. Held under
-//! one lock for moments only; no file is touched under it.
+//! What the writer tells the readers: which segments there are and in which tier, what is in memory, how far it goes. Held
+//! under one lock for moments only; no file is touched under it.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::config::LogConfig;
 use crate::error::{Asked, TooOld};
 use crate::files::Files;
+use crate::history::{Entry as Archived, History};
 use crate::index::Index;
 use crate::ring::{Entry, Place, Ring};
 use crate::schemas::KnownSchemas;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     /// The append side. Locked before `state`, never after.
     pub(crate) appender: Mutex<Appender>,
     pub(crate) syncer: Syncer,
+    /// The tier behind the disk, if there is one.
+    pub(crate) history: Option<Arc<History>>,
     /// Locked while files are read, so never by the append side.
     pub(crate) schemas: Mutex<KnownSchemas>,
     /// The epoch of the newest writer of this process.
@@ -72,6 +75,48 @@ impl Segment {
     }
 }
 
+/// One segment, wherever it lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece<'a> {
+    /// On this disk.
+    Local(&'a Segment),
+    /// Only in history.
+    Archived(&'a Arc<Archived>),
+}
+
+impl<'a> Piece<'a> {
+    pub(crate) fn header(self) -> &'a SegmentHeader {
+        match self {
+            Piece::Local(segment) => &segment.header,
+            Piece::Archived(entry) => &entry.header,
+        }
+    }
+
+    pub(crate) fn index(self) -> &'a Index {
+        match self {
+            Piece::Local(segment) => &segment.index,
+            Piece::Archived(entry) => &entry.index,
+        }
+    }
+
+    pub(crate) fn start(self) -> Position {
+        self.header().start()
+    }
+
+    pub(crate) fn end(self) -> Position {
+        Position { timeline: self.header().timeline.number, scn: self.index().end }
+    }
+
+    pub(crate) fn end_place(self) -> Place {
+        Place { sequence: self.header().sequence, offset: self.index().length }
+    }
+
+    /// Where a reader of all of it begins.
+    pub(crate) fn begin_place(self) -> Place {
+        Place { sequence: self.header().sequence, offset: 0 }
+    }
+}
+
 /// How far the source is known to be. Beyond what is stored where the source is idle.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
@@ -90,7 +135,12 @@ impl Head {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct State {
+    /// The segments on this disk, oldest first, without a gap.
     pub(crate) segments: VecDeque<Segment>,
+    /// The segments in history, likewise; most of those on this disk are there too, and between both is no gap.
+    pub(crate) history: VecDeque<Arc<Archived>>,
+    /// The segment that is appended to.
+    pub(crate) active: Option<u64>,
     pub(crate) ring: Ring,
     pub(crate) head: Option<Head>,
     pub(crate) durable: Option<Position>,
@@ -106,6 +156,8 @@ pub(crate) enum Look {
     Memory(Entry),
     /// In that segment, which is readable up to its index's length.
     Disk(Box<Segment>),
+    /// In that segment of history.
+    History(Arc<Archived>),
     /// In the segment that the reader has open, which is readable up to that offset.
     Open(u64),
     /// In a segment that was dropped, if the reader still has it open.
@@ -121,20 +173,65 @@ pub(crate) enum Look {
 }
 
 impl State {
-    /// The last segment that has something for readers; one that was just begun has not.
-    fn last(&self) -> Option<&Segment> {
-        self.segments.iter().rev().find(|s| !s.index.is_empty())
+    /// Every segment, oldest first.
+    pub(crate) fn pieces(&self) -> impl DoubleEndedIterator<Item = Piece<'_>> {
+        let archived = self.history.range(..self.only_archived()).map(Piece::Archived);
+        archived.chain(self.segments.iter().map(Piece::Local))
     }
 
-    /// The end of what readers can see on disk.
+    /// How many segments of history are not on this disk.
+    fn only_archived(&self) -> usize {
+        match self.segments.front() {
+            Some(first) => self.history.partition_point(|entry| entry.sequence() < first.header.sequence),
+            None => self.history.len(),
+        }
+    }
+
+    /// The segment with that sequence number.
+    pub(crate) fn piece(&self, sequence: u64) -> Option<Piece<'_>> {
+        self.segment(sequence).map(Piece::Local).or_else(|| {
+            let first = self.history.front()?.sequence();
+            let entry = self.history.get(usize::try_from(sequence.checked_sub(first)?).ok()?)?;
+            Some(Piece::Archived(entry))
+        })
+    }
+
+    /// The last segment that begins at or before the position.
+    pub(crate) fn last_before(&self, position: Position) -> Option<Piece<'_>> {
+        let local = self.segments.partition_point(|s| s.header.start() <= position);
+        if let Some(last) = local.checked_sub(1) {
+            return Some(Piece::Local(&self.segments[last]));
+        }
+        let archived = self.history.partition_point(|entry| entry.header.start() <= position);
+        let last = archived.min(self.only_archived()).checked_sub(1)?;
+        Some(Piece::Archived(&self.history[last]))
+    }
+
+    /// The first segment that has something for readers.
+    pub(crate) fn first(&self) -> Option<Piece<'_>> {
+        self.pieces().next().filter(|piece| !piece.index().is_empty())
+    }
+
+    /// The last segment that has something for readers; one that was just begun has not.
+    fn last(&self) -> Option<Piece<'_>> {
+        self.pieces().rev().find(|piece| !piece.index().is_empty())
+    }
+
+    /// The number of the last segment, 0 where there is none.
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.pieces().next_back().map_or(0, |piece| piece.header().sequence)
+    }
+
+    /// The end of what readers can see in segments.
     pub(crate) fn stored(&self) -> Option<Position> {
-        self.last().map(Segment::end)
+        self.last().map(Piece::end)
     }
 
     pub(crate) fn stored_place(&self) -> Place {
-        self.last().map_or(Place::default(), Segment::end_place)
+        self.last().map_or(Place::default(), Piece::end_place)
     }
 
+    /// The segment with that sequence number, if it is on this disk.
     pub(crate) fn segment(&self, sequence: u64) -> Option<&Segment> {
         let first = self.segments.front()?.header.sequence;
         self.segments.get(usize::try_from(sequence.checked_sub(first)?).ok()?)
@@ -149,18 +246,14 @@ impl State {
             let entry = self.ring.at(place).expect("the ring holds what is stored after its start");
             return Look::Memory(entry.clone());
         }
-        match self.segment(place.sequence) {
-            Some(segment) if place.offset < segment.index.length => match open {
-                Some(open) if open == place.sequence => Look::Open(segment.index.length),
-                _ => Look::Disk(Box::new(segment.clone())),
-            },
-            Some(_) => Look::Moved(Place { sequence: place.sequence + 1, offset: 0 }),
-            None if place == Place::default() && self.is_complete() => {
-                Look::Moved(Place { sequence: 1, offset: 0 })
-            }
-            None if self.dropped_end == Some(place) => {
-                Look::Moved(Place { sequence: place.sequence + 1, offset: 0 })
-            }
+        let next = Look::Moved(Place { sequence: place.sequence + 1, offset: 0 });
+        match self.piece(place.sequence) {
+            Some(piece) if place.offset >= piece.index().length => next,
+            Some(piece) if open == Some(place.sequence) => Look::Open(piece.index().length),
+            Some(Piece::Local(segment)) => Look::Disk(Box::new(segment.clone())),
+            Some(Piece::Archived(entry)) => Look::History(Arc::clone(entry)),
+            None if place == Place::default() && self.is_complete() => next,
+            None if self.dropped_end == Some(place) => next,
             None => Look::Dropped,
         }
     }
@@ -182,22 +275,27 @@ impl State {
 
     /// Whether nothing was ever dropped.
     pub(crate) fn is_complete(&self) -> bool {
-        self.segments.front().is_none_or(|s| s.header.sequence == 1)
+        self.pieces().next().is_none_or(|piece| piece.header().sequence == 1)
     }
 
     /// When the first transaction committed.
     pub(crate) fn earliest_time_us(&self) -> Option<i64> {
-        let mut times = self.segments.iter().map(|s| s.index.first_time_us);
+        let mut times = self.pieces().map(|piece| piece.index().first_time_us);
         times.find(|time| *time != i64::MAX)
     }
 
     /// The greatest commit time.
     pub(crate) fn latest_time_us(&self) -> Option<i64> {
-        self.segments.iter().map(|s| s.index.time_max_us).max().filter(|time| *time != i64::MIN)
+        self.pieces().map(|piece| piece.index().time_max_us).max().filter(|time| *time != i64::MIN)
+    }
+
+    /// It can be read after this position.
+    pub(crate) fn earliest(&self) -> Option<Position> {
+        self.pieces().next().map(Piece::start)
     }
 
     pub(crate) fn too_old(&self, asked: Asked) -> TooOld {
-        let earliest = self.segments.front().map_or(Position::default(), |s| s.header.start());
+        let earliest = self.earliest().unwrap_or_default();
         let latest = self.head.as_ref().map_or(earliest, Head::position);
         TooOld { asked, earliest, latest }
     }

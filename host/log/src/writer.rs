@@ -19,6 +19,7 @@ use crate::error::{
 use crate::files::SegmentFile;
 use crate::index::Index;
 use crate::recover::{read_epoch, remove_segment, settle, write_epoch, write_index};
+use crate::retain::drop_old;
 use crate::ring::{Entry, Place};
 use crate::scan::follow;
 use crate::segment::{self, SegmentHeader};
@@ -62,6 +63,8 @@ struct Active {
     path: PathBuf,
     sequence: u64,
     timeline: u32,
+    /// When it was begun.
+    since: Instant,
     /// Where the next frame goes.
     length: u64,
     /// The version of each table that readers of this segment were told last.
@@ -130,7 +133,10 @@ impl Writer {
         *appender = Appender::new(Arc::clone(&appender.stored_executed));
         shared.appender.clear_poison();
         shared.syncer.reset();
-        shared.state().closed = false;
+        {
+            let mut state = shared.state();
+            (state.closed, state.active) = (false, None);
+        }
         drop(appender);
         let sync_thread = match shared.config.fsync {
             Fsync::Always => None,
@@ -438,9 +444,14 @@ fn roll(shared: &Shared, appender: &mut Appender, epoch: u64, window: &Window) -
     let index = Index::new(header.after, first);
     let segment =
         Segment { path: path.clone(), header: Arc::new(header), first, index, written: SystemTime::now() };
-    shared.state().segments.push_back(segment);
-    let schemas = HashMap::new();
-    appender.active = Some(Active { file, path, sequence, timeline, length: first, schemas, must_sync });
+    {
+        let mut state = shared.state();
+        state.segments.push_back(segment);
+        state.active = Some(sequence);
+    }
+    let (since, schemas) = (Instant::now(), HashMap::new());
+    appender.active =
+        Some(Active { file, path, sequence, timeline, since, length: first, schemas, must_sync });
     drop_old(shared);
     Ok(())
 }
@@ -450,7 +461,7 @@ fn roll(shared: &Shared, appender: &mut Appender, epoch: u64, window: &Window) -
 fn next_header(state: &State, executed: &Arc<str>, epoch: u64, window: &Window) -> SegmentHeader {
     let stored = state.stored().filter(|stored| stored.timeline == window.timeline.number);
     SegmentHeader {
-        sequence: state.segments.back().map_or(1, |s| s.header.sequence + 1),
+        sequence: state.last_sequence() + 1,
         epoch,
         timeline: window.timeline.clone(),
         after: stored.map_or(window.span.after, |stored| stored.scn),
@@ -477,28 +488,27 @@ fn seal(shared: &Shared, appender: &mut Appender) -> Result<(), StorageError> {
     let Some(active) = appender.active.take() else { return Ok(()) };
     let index = shared.state().segment(active.sequence).map(|s| s.index.clone());
     let index = index.expect("the active segment is never dropped");
-    write_index(&*shared.files, &active.path, &index)
+    let written = write_index(&*shared.files, &active.path, &index);
+    shared.state().active = None;
+    if let Some(history) = &shared.history {
+        history.sealed.notify_one();
+    }
+    written
 }
 
-/// Drops the oldest segments as far as the settings say. Who reads one keeps it.
-fn drop_old(shared: &Shared) {
-    let (bytes_max, age_max) = (shared.config.retention_bytes, shared.config.retention_time);
-    let now = SystemTime::now();
-    loop {
-        let mut state = shared.state();
-        let bytes: u64 = state.segments.iter().map(|s| s.index.length).sum();
-        let Some(oldest) = state.segments.front().filter(|_| state.segments.len() > 1) else { return };
-        let age = now.duration_since(oldest.written).unwrap_or_default();
-        if bytes_max.is_none_or(|max| bytes <= max) && age_max.is_none_or(|max| age <= max) {
-            return;
-        }
-        state.dropped_end = Some(oldest.end_place());
-        let dropped = state.segments.pop_front().expect("it is there");
-        drop(state);
-        if let Err(error) = remove_segment(&*shared.files, &dropped.path) {
-            tracing::warn!(path = %dropped.path.display(), error = %chain(&error), "an old segment stays on disk");
-        }
+/// Seals the active segment if it was begun so long ago, and makes it durable.
+pub(crate) fn seal_old(shared: &Shared, age: Duration) -> Result<(), StorageError> {
+    // A writer that panicked leaves what the next one will cut.
+    let Ok(mut appender) = shared.appender.lock() else { return Ok(()) };
+    let is_old = appender.active.as_ref().is_some_and(|active| active.since.elapsed() >= age);
+    if !is_old || appender.open.is_some() || appender.poisoned.is_some() {
+        return Ok(());
     }
+    let done = seal(shared, &mut appender).and_then(|()| shared.sync());
+    if let Err(error) = &done {
+        appender.poisoned = Some(format!("\"{}\" failed", chain(error)));
+    }
+    done
 }
 
 /// Cuts what an older writer left unfinished or in doubt, and makes the rest durable.

@@ -11,11 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use arrow_array::{Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::DataType;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use tidemill_event::{
-    ColumnSchema, Part, Position, RowKind, Scn, Span, TableChanges, TableName, TableSchema, Timeline,
+    ColumnSchema, Frame, Part, Position, RowKind, Scn, Span, TableChanges, TableName, TableSchema, Timeline,
     Transaction, Window,
 };
-use tidemill_log::{DiskFiles, Files, Fsync, Log, LogConfig, Reader, SegmentFile, Writer};
+use tidemill_log::{DiskFiles, Files, Fsync, HistoryConfig, Log, LogConfig, Reader, SegmentFile, Writer};
+use tidemill_world::faulty::{Faults, FaultyStore};
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
@@ -288,4 +291,57 @@ pub fn altered(mut window: Window, version: u32) -> Window {
         table.schema = schema;
     }
     window
+}
+
+/// A store in memory that does what the faults say.
+pub fn faulty_store() -> (Arc<dyn ObjectStore>, Faults) {
+    let faults = Faults::default();
+    (Arc::new(FaultyStore::new(Arc::new(InMemory::new()), faults.clone())), faults)
+}
+
+/// A history that tries again at once, and seals nothing by itself.
+pub fn history(store: &Arc<dyn ObjectStore>) -> HistoryConfig {
+    HistoryConfig {
+        upload_after: None,
+        retry_first: Duration::from_millis(1),
+        retry_max: Duration::from_millis(2),
+        ..HistoryConfig::new(Arc::clone(store), "test://store", "shop")
+    }
+}
+
+/// A log with small segments and history.
+pub async fn tiered(log: LogConfig, history: HistoryConfig) -> Log {
+    Log::open_tiered(log, Arc::new(QuickFiles), Some(history)).await.unwrap()
+}
+
+/// Nothing in memory, a transaction or two in a segment.
+pub fn tiny(directory: &Path) -> LogConfig {
+    LogConfig { memory_bytes: 0, segment_bytes: 1_500, ..config(directory) }
+}
+
+/// As [`tiny`], where a segment leaves this disk as soon as it may.
+pub fn fleeting(directory: &Path) -> LogConfig {
+    LogConfig { retention_bytes: Some(1), ..tiny(directory) }
+}
+
+/// What a reader gives up to the transaction with that SCN.
+pub async fn read_to(reader: &mut Reader, last: u64) -> Vec<(Frame, Arc<Window>)> {
+    let mut all = vec![];
+    while reader.position().is_none_or(|p| p.scn.0 < last) {
+        let (frame, window) = reader.next_frame().await.unwrap().unwrap();
+        assert_sound(&window);
+        all.push((frame, window));
+    }
+    all
+}
+
+pub fn scns_of(given: &[(Frame, Arc<Window>)]) -> Vec<u64> {
+    scns(&given.iter().map(|(_, window)| Arc::clone(window)).collect::<Vec<_>>())
+}
+
+/// Appends whole transactions with those SCNs, a window each.
+pub fn append_tens(writer: &mut Writer, from: u64, to: u64) {
+    for scn in tens(from, to) {
+        writer.append(&window(scn - 10, &[scn])).unwrap();
+    }
 }

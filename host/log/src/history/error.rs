@@ -1,0 +1,106 @@
+//! What can go wrong with change history.
+
+use std::sync::Arc;
+
+use tidemill_event::Remedy;
+
+use crate::error::{Damaged, StorageError};
+
+/// An object that is not what was put there. It is never read as data and never skipped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "object {object} is damaged: {what}; put it back from a copy or an older version in its store: what it holds cannot \
+     be read until then"
+)]
+pub struct DamagedObject {
+    /// Its full name.
+    pub object: String,
+    /// What does not fit.
+    pub what: String,
+}
+
+/// A call to the object store failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {object}{}", hint(.source))]
+pub struct StoreError {
+    /// What was tried.
+    pub action: &'static str,
+    /// With which object.
+    pub object: String,
+    /// Why it failed.
+    pub source: object_store::Error,
+}
+
+fn hint(source: &object_store::Error) -> &'static str {
+    use object_store::Error;
+    match source {
+        Error::PermissionDenied { .. } => {
+            "; give these credentials read, write, list and delete access to it"
+        }
+        Error::Unauthenticated { .. } => "; set the store's credentials in the environment",
+        Error::NotFound { .. } => "; put it back from a copy or an older version in its store",
+        _ => "",
+    }
+}
+
+impl StoreError {
+    fn remedy(&self) -> Remedy {
+        use object_store::Error;
+        match self.source {
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotFound { .. } => {
+                Remedy::Fix
+            }
+            _ => Remedy::Retry,
+        }
+    }
+}
+
+/// The history under that name is another log's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{object} holds {theirs}, this log has {ours}: another log has written this history, or this one was started anew; \
+     give every log its own `url`, or stop this one and remove its directory, then it goes on where the history ends"
+)]
+pub struct OtherHistory {
+    /// The object that shows it.
+    pub object: String,
+    /// What it holds.
+    pub theirs: String,
+    /// What this log has in its place.
+    pub ours: String,
+}
+
+/// Why change history could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// An object is not what was put there.
+    #[error(transparent)]
+    Damaged(#[from] DamagedObject),
+    /// A call to the object store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The history is another log's.
+    #[error(transparent)]
+    Other(#[from] OtherHistory),
+    /// A segment on this disk is not what was written, so it cannot go to history.
+    #[error(transparent)]
+    Segment(#[from] Damaged),
+    /// A file operation failed: of the cache, or of a segment on its way to history.
+    #[error(transparent)]
+    File(#[from] StorageError),
+}
+
+impl HistoryError {
+    /// What now.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            HistoryError::Damaged(_) | HistoryError::Segment(_) => Remedy::Fix,
+            HistoryError::Store(error) => error.remedy(),
+            HistoryError::Other(_) => Remedy::Fenced,
+            HistoryError::File(error) => error.remedy(),
+        }
+    }
+}
+
+/// One failure for all who wait for the same object.
+pub(crate) type Fetched<T> = Result<T, Arc<HistoryError>>;
