@@ -126,11 +126,13 @@ impl Feed {
     async fn gather(&mut self, mut given: Option<Given>) -> Result<Batch, Problem> {
         let mut batch = Batch::default();
         while let Some(window) = given {
+            let whole = batch.parts.len();
             if let Err(failed) = self.take(window, &mut batch).await {
-                // What came before it is given first.
-                if batch.parts.is_empty() {
+                // The windows before it are given first, and nothing of this one.
+                if whole == 0 {
                     return Err(failed);
                 }
+                batch.parts.truncate(whole);
                 self.failed = Some(failed);
                 break;
             }

@@ -140,3 +140,63 @@ fn reshaped(changes: &TableChanges, shape: &Shape) -> TableChanges {
         txn: changes.txn.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn name(text: &str) -> TableName {
+        let (database, table) = text.split_once('.').unwrap();
+        TableName::new(database, table)
+    }
+
+    fn changed(tables: &[&str]) -> EventKind {
+        let tables = tables.iter().map(|text| name(text)).collect();
+        EventKind::SchemaChange { database: "shop".into(), tables, statement: Some("ALTER".into()) }
+    }
+
+    fn silent(tables: &[&str]) -> EventKind {
+        let tables = tables.iter().map(|text| name(text)).collect();
+        EventKind::SchemaChange { database: "shop".into(), tables, statement: None }
+    }
+
+    fn check(patterns: &[&str], kind: EventKind, expected: Option<EventKind>) {
+        let patterns: Vec<TablePattern> =
+            patterns.iter().map(|text| TablePattern::parse(text).unwrap()).collect();
+        assert_eq!(said(&kind, &patterns), expected);
+    }
+
+    #[test]
+    fn a_statement_that_names_another_table_loses_its_text_and_the_name() {
+        check(&["shop.a"], changed(&["shop.a"]), Some(changed(&["shop.a"])));
+        check(&["shop.a"], changed(&["shop.a", "shop.b"]), Some(silent(&["shop.a"])));
+        check(&["shop.a"], changed(&["shop.b"]), None);
+        check(&["shop.a"], changed(&[]), Some(silent(&[])));
+        check(&["bank.a"], changed(&[]), None);
+        check(&["*.a"], changed(&[]), Some(silent(&[])));
+    }
+
+    #[test]
+    fn a_renaming_out_of_sight_is_a_drop_and_one_into_sight_is_left_to_the_event_that_follows() {
+        let rename = || EventKind::Rename { from: name("shop.a"), to: name("shop.b") };
+        check(&["shop.*"], rename(), Some(rename()));
+        check(&["shop.a"], rename(), Some(EventKind::Drop { table: name("shop.a") }));
+        check(&["shop.b"], rename(), None);
+    }
+
+    #[test]
+    fn what_happened_to_other_tables_is_not_told() {
+        for of in [
+            |table| EventKind::Truncate { table },
+            |table| EventKind::Drop { table },
+            |table| EventKind::Invalidate { table, reason: "x".into() },
+        ] {
+            check(&["shop.a"], of(name("shop.a")), Some(of(name("shop.a"))));
+            check(&["shop.a"], of(name("shop.b")), None);
+        }
+        let gone = |database: &str| EventKind::DropDatabase { database: database.into() };
+        check(&["shop.a"], gone("shop"), Some(gone("shop")));
+        check(&["shop.a"], gone("bank"), None);
+    }
+}
