@@ -206,10 +206,12 @@ pub struct Answer {
     turn: Turn,
 }
 
+type Next = Pin<Box<dyn Future<Output = (Box<Feed>, Result<Batch, Problem>)> + Send>>;
+
 /// What comes after the batch in hand.
 enum Turn {
     /// The feed works on it.
-    Next(Pin<Box<dyn Future<Output = (Box<Feed>, Result<Batch, Problem>)> + Send>>),
+    Next(Next),
     /// The trailers.
     End(HeaderMap),
     /// Nothing.
