@@ -8,7 +8,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::lag::Lag;
 use super::subscribers::Subscribers;
+use crate::answer::Answers;
+use crate::served::Served;
 
 /// So many subscribers have numbers of their own; those after them are counted together as `other`. A subscriber chooses
 /// its name, so without a bound one could fill the memory with names.
@@ -27,9 +30,9 @@ pub struct ServingMetrics {
     accepted: Counter,
     refused: Family<One, Counter>,
     requests: Family<Two, Counter>,
-    subscriber_bytes: Family<Two, Counter>,
     labels: Arc<Mutex<HashSet<String>>>,
     pub(crate) subscribers: Subscribers,
+    lag: Lag,
 }
 
 impl ServingMetrics {
@@ -43,10 +46,14 @@ impl ServingMetrics {
         registry.register("refused", help, metrics.refused.clone());
         let help = "Requests answered, by route and status or error code";
         registry.register("requests", help, metrics.requests.clone());
-        let help = "Bytes of changes sent, by source and subscriber";
-        registry.register("subscriber_bytes", help, metrics.subscriber_bytes.clone());
         registry.register_collector(Box::new(metrics.subscribers.clone()));
+        registry.register_collector(Box::new(metrics.lag.clone()));
         metrics
+    }
+
+    /// What is served, and by what: known when the relay is made.
+    pub(crate) fn serve(&self, served: &[Served], answers: &Answers) {
+        self.lag.serve(served, answers, &self.subscribers);
     }
 
     pub(crate) fn accepted(&self) {
@@ -63,12 +70,6 @@ impl ServingMetrics {
         self.requests.get_or_create(&[("route", route.to_owned()), ("code", code.to_owned())]).inc();
     }
 
-    /// The counter of a subscriber's bytes.
-    pub(crate) fn bytes_of(&self, source: &str, subscriber: &str) -> Counter {
-        let labels = [("source", source.to_owned()), ("subscriber", self.label(subscriber))];
-        self.subscriber_bytes.get_or_create_owned(&labels)
-    }
-
     /// A subscriber's label, from a bounded set.
     pub(crate) fn label(&self, subscriber: &str) -> String {
         let mut labels = self.labels.lock().expect("nothing panics while it holds the labels");
@@ -80,5 +81,18 @@ impl ServingMetrics {
             labels.insert(subscriber.to_owned());
         }
         subscriber.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscribers_that_invent_names_share_one_label_in_the_end() {
+        let metrics = ServingMetrics::default();
+        let labels: HashSet<String> = (0..3000).map(|n| metrics.label(&format!("reports/{n}"))).collect();
+        assert_eq!(labels.len(), SUBSCRIBER_LABELS_MAX + 1);
+        assert_eq!(metrics.label("reports/7"), "reports/7");
     }
 }

@@ -13,18 +13,32 @@
 //! 3. Connections without a request are closed, the others after their answer.
 //! 4. What is left after `shutdown_time` is cut off: a client that takes nothing must not hold the process.
 
+mod accept;
+mod admin;
+mod ask;
+mod caller;
+mod catalogue;
+mod certificate;
+mod changes;
 mod config;
 mod error;
+mod lag;
 mod limits;
 mod metrics;
 mod operator;
+mod patience;
+mod respond;
+mod routes;
 mod subscribers;
+mod time;
+mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 pub use config::{RelayConfig, TlsConfig};
 pub use error::RelayError;
@@ -34,6 +48,10 @@ pub use operator::{
     Activity, Health, OperateError, OperatedPart, Operator, SourceStatus, SubscriptionStatus,
 };
 
+use self::ask::shown;
+use self::caller::{Caller, Guard};
+use crate::answer::{AnswerConfig, Answers};
+use crate::problem::{Code, Problem};
 use crate::served::{Guests, Served};
 
 /// What a relay serves, and for whom.
@@ -52,6 +70,21 @@ pub struct RelayParts {
 pub struct Relay {
     listener: tokio::net::TcpListener,
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    server: Arc<Server>,
+}
+
+/// What every request may need.
+pub(crate) struct Server {
+    served: Vec<Served>,
+    guests: Arc<dyn Guests>,
+    operator: Arc<dyn Operator>,
+    answers: Answers,
+    guard: Guard,
+    limits: Limits,
+    metrics: ServingMetrics,
+    /// Turns true when the relay ends.
+    ending: watch::Sender<bool>,
 }
 
 impl Relay {
@@ -59,11 +92,24 @@ impl Relay {
     /// a tokio runtime.
     pub fn new(config: RelayConfig, parts: RelayParts) -> Result<Relay, RelayError> {
         config.validate()?;
-        let _ = (parts.served, parts.guests, parts.operator, parts.metrics);
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let failed = |source| RelayError::Listen { listen: config.listen, source };
         let listener = listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Relay { listener, address })
+        let RelayParts { served, guests, operator, metrics } = parts;
+        let answers = Answers::new(Arc::clone(&guests), AnswerConfig::default());
+        metrics.serve(&served, &answers);
+        let server = Server {
+            served,
+            guests,
+            operator,
+            answers,
+            guard: Guard::new(config.grants),
+            limits: config.limits,
+            metrics,
+            ending: watch::Sender::new(false),
+        };
+        Ok(Relay { listener, address, tls, server: Arc::new(server) })
     }
 
     /// Where it listens.
@@ -71,12 +117,49 @@ impl Relay {
         self.address
     }
 
-    /// Serves until `stop` is true, then ends in an orderly way (see the module).
+    /// Serves until `stop` is true, or its sender is gone; then ends in an orderly way (see the module).
     pub async fn run(self, mut stop: watch::Receiver<bool>) -> Result<(), RelayError> {
-        // An operator that is gone has stopped.
-        let _ = stop.wait_for(|stop| *stop).await;
-        drop(self.listener);
+        let Relay { listener, address, tls, server } = self;
+        tracing::info!(%address, encrypted = tls.is_some(), "the relay serves");
+        let router = routes::router(Arc::clone(&server));
+        let mut serving = std::pin::pin!(accept::serve(listener, tls, Arc::clone(&server), router));
+        tokio::select! {
+            () = serving.as_mut() => {}
+            // An operator that is gone has stopped.
+            _ = stop.wait_for(|stop| *stop) => {
+                server.ending.send_replace(true);
+                serving.await;
+            }
+        }
+        tracing::info!(%address, "the relay has ended");
         Ok(())
+    }
+}
+
+impl Server {
+    /// A source that the caller may read. Whoever may not read it does not learn whether it is there.
+    fn source(&self, caller: &Caller, name: &str) -> Result<&Served, Problem> {
+        if !caller.reads(name) {
+            let detail = format!(
+                "the source \"{}\" is not granted; ask for another, or have the grant widened",
+                shown(name)
+            );
+            return Err(Problem::new(Code::NotGranted, detail));
+        }
+        self.served.iter().find(|served| served.name == name).ok_or_else(|| {
+            let detail =
+                format!("no source is named \"{}\"; GET /v1/sources for those that there are", shown(name));
+            Problem::new(Code::UnknownSource, detail)
+        })
+    }
+
+    fn check_going_on(&self) -> Result<(), Problem> {
+        match *self.ending.borrow() {
+            false => Ok(()),
+            true => {
+                Err(Problem::new(Code::ShuttingDown, "this relay is going down; ask another relay, or later"))
+            }
+        }
     }
 }
 

@@ -1,0 +1,178 @@
+//! What of a source is asked for, and what of that the caller may see. A name that is spelled out must be there and be
+//! granted; a pattern gives what there is and is granted, now and later.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidemill_event::{TableName, TableSchema};
+
+use super::parameters::{Parameters, bad, shown};
+use super::part;
+use crate::asked::{Selection, TablePattern};
+use crate::problem::{Code, Problem};
+use crate::served::Guests;
+use crate::server::caller::Caller;
+
+/// What is known when a request comes.
+pub(crate) struct Known<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) guests: &'a dyn Guests,
+    /// The newest version of each table of the source.
+    pub(crate) schemas: &'a [Arc<TableSchema>],
+}
+
+/// The selection of a request, in a form that is equal for equal wishes.
+pub(crate) fn selection(parameters: &mut Parameters, known: &Known<'_>) -> Result<Selection, Problem> {
+    let tables = tables(parameters.take("tables"), known)?;
+    let columns = columns(parameters.take("columns"), &tables, known)?;
+    let part = parameters.take("partition").map(|text| part::read(&text)).transpose()?;
+    let filters = guests("filter", parameters.take("filter"), known.guests.filters())?;
+    let projections = guests("projection", parameters.take("projection"), known.guests.projections())?;
+    Ok(Selection { tables, columns, part, filters, projections })
+}
+
+fn tables(text: Option<String>, known: &Known<'_>) -> Result<Vec<TablePattern>, Problem> {
+    let Some(text) = text else { return Ok(canonical(known.caller.tables().to_vec())) };
+    let mut narrowed = Vec::new();
+    for name in text.split(',') {
+        let pattern = TablePattern::parse(name).ok_or_else(|| {
+            bad(format!(
+                "`tables` cannot hold \"{}\"; give tables as database.table, with * for a whole part",
+                shown(name)
+            ))
+        })?;
+        match exact(&pattern) {
+            Some(table) => {
+                known.granted(&table)?;
+                known.schema(&table)?;
+                narrowed.push(pattern);
+            }
+            None => narrowed.extend(known.granted_of(&pattern)),
+        }
+    }
+    match narrowed.is_empty() {
+        // An empty list would mean all of them.
+        true => Err(Problem::new(
+            Code::NotGranted,
+            format!(
+                "none of the tables {} is granted; ask for others, or have the grant widened",
+                shown(&text)
+            ),
+        )),
+        false => Ok(canonical(narrowed)),
+    }
+}
+
+/// Sorted, each once; nothing where it is everything.
+fn canonical(mut tables: Vec<TablePattern>) -> Vec<TablePattern> {
+    let is_all = |pattern: &TablePattern| pattern.database.is_none() && pattern.table.is_none();
+    if tables.iter().any(is_all) {
+        return Vec::new();
+    }
+    tables.sort();
+    tables.dedup();
+    tables
+}
+
+/// The table, where the pattern is one.
+fn exact(pattern: &TablePattern) -> Option<TableName> {
+    Some(TableName::new(pattern.database.as_ref()?, pattern.table.as_ref()?))
+}
+
+impl Known<'_> {
+    fn granted(&self, table: &TableName) -> Result<(), Problem> {
+        let detail = || {
+            format!(
+                "the table {} is not granted; ask for others, or have the grant widened",
+                shown(&table.to_string())
+            )
+        };
+        match self.caller.shows(table) {
+            true => Ok(()),
+            false => Err(Problem::new(Code::NotGranted, detail())),
+        }
+    }
+
+    fn schema(&self, table: &TableName) -> Result<&TableSchema, Problem> {
+        let found = self.schemas.iter().find(|schema| schema.name() == table);
+        found.map(|schema| &**schema).ok_or_else(|| {
+            let detail = format!(
+                "the source has no table {}; GET its `tables` for those that it has, or ask with a pattern to wait for one \
+                 that does not exist yet",
+                shown(&table.to_string())
+            );
+            Problem::new(Code::UnknownTable, detail)
+        })
+    }
+
+    /// What of a pattern the grant allows.
+    fn granted_of(&self, pattern: &TablePattern) -> Vec<TablePattern> {
+        match self.caller.tables() {
+            [] => vec![pattern.clone()],
+            granted => granted.iter().filter_map(|granted| both(pattern, granted)).collect(),
+        }
+    }
+}
+
+/// The pattern for what two patterns have in common.
+fn both(a: &TablePattern, b: &TablePattern) -> Option<TablePattern> {
+    let part = |a: &Option<String>, b: &Option<String>| match (a, b) {
+        (Some(a), Some(b)) => (a == b).then(|| Some(a.clone())),
+        (one, other) => Some(one.clone().or_else(|| other.clone())),
+    };
+    Some(TablePattern { database: part(&a.database, &b.database)?, table: part(&a.table, &b.table)? })
+}
+
+fn columns(
+    text: Option<String>,
+    tables: &[TablePattern],
+    known: &Known<'_>,
+) -> Result<Vec<(TableName, Vec<String>)>, Problem> {
+    let mut all = BTreeMap::new();
+    for item in text.iter().flat_map(|text| text.split(',')) {
+        let (table, names) = of_table(item).ok_or_else(|| {
+            bad(format!(
+                "`columns` cannot hold \"{}\"; give them as database.table:column+column",
+                shown(item)
+            ))
+        })?;
+        known.granted(&table)?;
+        let schema = known.schema(&table)?;
+        if !tables.is_empty() && !tables.iter().any(|pattern| pattern.matches(&table)) {
+            return Err(bad(format!("`columns` names {table}, and `tables` does not hold it; add it there")));
+        }
+        if let Some(missing) = names.iter().find(|name| schema.column(name).is_none()) {
+            let detail = format!(
+                "the table {table} has no column {}; GET its `tables` for those it has",
+                shown(missing)
+            );
+            return Err(Problem::new(Code::UnknownColumn, detail));
+        }
+        if all.insert(table.clone(), names).is_some() {
+            return Err(bad(format!("`columns` names {table} twice; give all of its columns in one place")));
+        }
+    }
+    Ok(all.into_iter().collect())
+}
+
+/// `database.table:column+column`. The columns come sorted: their order is the table's.
+fn of_table(text: &str) -> Option<(TableName, Vec<String>)> {
+    let (table, names) = text.split_once(':')?;
+    let table = exact(&TablePattern::parse(table)?)?;
+    let mut names: Vec<String> = names.split('+').map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    let sound = names.iter().all(|name| !name.is_empty());
+    sound.then_some((table, names))
+}
+
+fn guests(parameter: &str, text: Option<String>, registered: Vec<String>) -> Result<Vec<String>, Problem> {
+    let asked: Vec<String> = text.iter().flat_map(|text| text.split(',')).map(str::to_owned).collect();
+    let Some(unknown) = asked.iter().find(|name| !registered.contains(name)) else { return Ok(asked) };
+    let there = match registered.is_empty() {
+        true => "none is registered".to_owned(),
+        false => format!("there are {}", registered.join(", ")),
+    };
+    let detail = format!("no {parameter} named \"{}\" is registered here; {there}", shown(unknown));
+    Err(Problem::new(Code::UnknownGuest, detail))
+}
