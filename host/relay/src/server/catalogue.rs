@@ -13,7 +13,8 @@ use tidemill_log::ReadError;
 use super::ask::{encode_checkpoint, shown};
 use super::caller::Caller;
 use super::routes::Place;
-use super::{Server, respond, time};
+use super::{Server, respond};
+use crate::format::instant_text;
 use crate::problem::{Code, Problem};
 use crate::served::Served;
 
@@ -39,7 +40,7 @@ pub(crate) async fn tables(
     caller: Caller,
     Place(name): Place<String>,
 ) -> Result<Response, Problem> {
-    let schemas = schemas(server.source(&caller, &name)?).await?;
+    let schemas = server.source(&caller, &name)?.log.schemas().await.map_err(unreadable)?;
     let granted = schemas.iter().filter(|schema| caller.shows(schema.name()));
     let all: Vec<Value> = granted.map(|schema| table(schema)).collect();
     Ok(respond::json(StatusCode::OK, &json!({ "tables": all })))
@@ -65,11 +66,6 @@ pub(crate) async fn schema(
     Ok(respond::json(StatusCode::OK, &table(&found)))
 }
 
-/// The newest version of each table of a source.
-pub(crate) async fn schemas(served: &Served) -> Result<Vec<Arc<TableSchema>>, Problem> {
-    served.log.schemas().await.map_err(unreadable)
-}
-
 /// Files and places are the operator's business: they are in the log, not in the answer.
 fn unreadable(error: ReadError) -> Problem {
     tracing::warn!(error = %chain(&error), "a log cannot be read");
@@ -80,7 +76,7 @@ fn unreadable(error: ReadError) -> Problem {
 }
 
 /// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
@@ -96,8 +92,8 @@ fn described(served: &Served) -> Value {
         "earliest": stats.earliest.map(|position| position.to_string()),
         "latest": stats.latest.map(|position| position.to_string()),
         "durable": stats.durable.map(|position| position.to_string()),
-        "earliest_time": stats.earliest_time_us.map(time::format),
-        "latest_time": stats.latest_time_us.map(time::format),
+        "earliest_time": stats.earliest_time_us.map(instant_text),
+        "latest_time": stats.latest_time_us.map(instant_text),
         "checkpoint": served.log.checkpoint().map(|checkpoint| encode_checkpoint(&checkpoint)),
     })
 }

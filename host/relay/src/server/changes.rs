@@ -13,11 +13,11 @@ use http::{HeaderMap, Request, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::Server;
 use super::ask::{self, Parameters, bad};
 use super::caller::Caller;
 use super::routes::Place;
 use super::subscribers::{Full, Seat, Subscriber};
-use super::{Server, catalogue};
 use crate::answer::{Answer, Meter};
 use crate::problem::{Code, Problem};
 
@@ -35,8 +35,7 @@ pub(crate) async fn changes(
     if parts.method == http::Method::POST {
         parameters.add_json(&read_body(&parts.headers, body, server.limits.request_bytes).await?)?;
     }
-    let schemas = catalogue::schemas(served).await?;
-    let request = ask::read(parameters, &parts.headers, &caller, &*server.guests, &schemas)?;
+    let request = ask::read(parameters, &parts.headers, &caller, &*server.guests)?;
     let (asked, from, meter) = (request.asked, request.from, Meter::default());
     let subscriber = Subscriber {
         grant: caller.name().to_owned(),

@@ -1,5 +1,5 @@
-//! Times as people and programs write them in requests and answers: RFC 3339, in UTC, to the microsecond. What the clock
-//! says, and what a column of a table holds, is not asked here.
+//! Times as people and programs write them in requests: RFC 3339, to the microsecond. How answers write them is the
+//! formats' matter.
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -19,16 +19,6 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     let seconds = (hour * 60 + minute) * 60 + second - offset_seconds(zone)?;
     let fraction = fraction.map_or(Some(0), microseconds)?;
     Some(days_since_1970(year, month, day) * DAY_US + seconds * 1_000_000 + fraction)
-}
-
-/// The text form of such a time: to the second where it is whole, else to the microsecond.
-pub(crate) fn format(time_us: i64) -> String {
-    let (days, rest) = (time_us.div_euclid(DAY_US), time_us.rem_euclid(DAY_US));
-    let (year, month, day) = date_of(days);
-    let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let fraction = if fraction == 0 { String::new() } else { format!(".{fraction:06}") };
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
 /// Numbers of so many digits each.
@@ -82,17 +72,6 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + leaps + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
 
-fn date_of(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let first = (153 * month + 2) / 5;
-    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
-    (era * 400 + year, month, day - first + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +110,8 @@ mod tests {
     fn every_day_of_four_centuries_is_written_as_it_is_read() {
         for day in (-200 * 366)..(200 * 366) {
             let time = day * DAY_US + day.rem_euclid(86_400) * 1_000_000 + day.rem_euclid(3);
-            assert_eq!(parse(&format(time)), Some(time), "{}", format(time));
+            let text = crate::format::instant_text(time);
+            assert_eq!(parse(&text), Some(time), "{text}");
         }
     }
 }

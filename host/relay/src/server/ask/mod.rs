@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, header};
-use tidemill_event::{Checkpoint, Position, Scn, TableSchema};
+use tidemill_event::{Checkpoint, Position, Scn};
 
 use super::caller::Caller;
 use super::time;
@@ -59,19 +59,18 @@ pub(crate) struct Request {
     pub(crate) from: String,
 }
 
-/// Reads the parameters. `schemas`: the newest version of each table of the source.
+/// Reads the parameters.
 pub(crate) fn read(
     mut parameters: Parameters,
     headers: &HeaderMap,
     caller: &Caller,
     guests: &dyn Guests,
-    schemas: &[std::sync::Arc<TableSchema>],
 ) -> Result<Request, Problem> {
     let take = &mut parameters;
     let format = format(take.take("format"), headers)?;
     let follow = flag("follow", take.take("follow"), format != Format::Arrow)?;
     let (begin, from) = begin(take.take("from"), take.take("checkpoint"), headers, format, follow)?;
-    let selection = select::selection(take, &Known { caller, guests, schemas })?;
+    let selection = select::selection(take, &Known { caller, guests })?;
     let bytes_max = take.take("bytes").map(|text| number("bytes", &text, 1..=u64::MAX)).transpose()?;
     let heartbeat = take.take("heartbeat").map(|text| number("heartbeat", &text, HEARTBEAT.0)).transpose()?;
     let name = name(take.take("name"))?;

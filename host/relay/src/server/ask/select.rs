@@ -1,10 +1,9 @@
-//! What of a source is asked for, and what of that the caller may see. A name that is spelled out must be there and be
-//! granted; a pattern gives what there is and is granted, now and later.
+//! What of a source is asked for, and what of that the caller may see. A name that is spelled out must be granted; a
+//! pattern gives what is granted, now and later. Whether there is such a table, the answer looks up.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use tidemill_event::{TableName, TableSchema};
+use tidemill_event::TableName;
 
 use super::parameters::{Parameters, bad, shown};
 use super::part;
@@ -17,8 +16,6 @@ use crate::server::caller::Caller;
 pub(crate) struct Known<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) guests: &'a dyn Guests,
-    /// The newest version of each table of the source.
-    pub(crate) schemas: &'a [Arc<TableSchema>],
 }
 
 /// The selection of a request, in a form that is equal for equal wishes.
@@ -44,7 +41,6 @@ fn tables(text: Option<String>, known: &Known<'_>) -> Result<Vec<TablePattern>, 
         match exact(&pattern) {
             Some(table) => {
                 known.granted(&table)?;
-                known.schema(&table)?;
                 narrowed.push(pattern);
             }
             None => narrowed.extend(known.granted_of(&pattern)),
@@ -93,18 +89,6 @@ impl Known<'_> {
         }
     }
 
-    fn schema(&self, table: &TableName) -> Result<&TableSchema, Problem> {
-        let found = self.schemas.iter().find(|schema| schema.name() == table);
-        found.map(|schema| &**schema).ok_or_else(|| {
-            let detail = format!(
-                "the source has no table {}; GET its `tables` for those that it has, or ask with a pattern to wait for one \
-                 that does not exist yet",
-                shown(&table.to_string())
-            );
-            Problem::new(Code::UnknownTable, detail)
-        })
-    }
-
     /// What of a pattern the grant allows.
     fn granted_of(&self, pattern: &TablePattern) -> Vec<TablePattern> {
         match self.caller.tables() {
@@ -137,16 +121,8 @@ fn columns(
             ))
         })?;
         known.granted(&table)?;
-        let schema = known.schema(&table)?;
         if !tables.is_empty() && !tables.iter().any(|pattern| pattern.matches(&table)) {
             return Err(bad(format!("`columns` names {table}, and `tables` does not hold it; add it there")));
-        }
-        if let Some(missing) = names.iter().find(|name| schema.column(name).is_none()) {
-            let detail = format!(
-                "the table {table} has no column {}; GET its `tables` for those it has",
-                shown(missing)
-            );
-            return Err(Problem::new(Code::UnknownColumn, detail));
         }
         if all.insert(table.clone(), names).is_some() {
             return Err(bad(format!("`columns` names {table} twice; give all of its columns in one place")));
