@@ -7,7 +7,10 @@ mod fetch;
 mod guests;
 mod handle;
 mod lag;
+mod metrics;
+mod operator;
 mod report;
+mod serving;
 mod shutdown;
 mod source;
 mod status;
@@ -32,7 +35,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEMILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,tidemill=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // One JSON object a line, for programs that read logs.
+    if std::env::var_os("TIDEMILL_LOG_FORMAT").is_some_and(|format| format == "json") {
+        log.json().flatten_event(true).init();
+    } else {
+        log.init();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(run(arguments.command)),
@@ -50,6 +60,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Up(arguments) => command::up::run(arguments).await,
+        Command::Relay(arguments) => command::relay::run(arguments).await,
         Command::Tail(arguments) => command::tail::run(arguments).await,
         Command::Check(arguments) => command::check::run(&arguments.config).await,
         Command::Demo(arguments) => command::demo::run(arguments).await,

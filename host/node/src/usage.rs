@@ -59,9 +59,18 @@ fn ticks(process: &str, fields: [usize; 2]) -> Option<Duration> {
     Some(Duration::from_millis((number(fields[0])? + number(fields[1])?) * 1000 / TICKS))
 }
 
+/// The memory that is resident now, in bytes.
+pub fn rss() -> u64 {
+    memory(Path::new("/proc/self/status"), "VmRSS:").unwrap_or_default()
+}
+
 fn peak_rss(status: &Path) -> Option<u64> {
+    memory(status, "VmHWM:")
+}
+
+fn memory(status: &Path, which: &str) -> Option<u64> {
     let status = std::fs::read_to_string(status).ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix(which))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tidemill_client::{Control, Switch};
 use tidemill_event::{Checkpoint, Position};
 use tidemill_log::{From, Fsync, Log, LogConfig};
+use tidemill_relay::{Relay, RelayError};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig, StateReader};
 use tidemill_sink::EmbeddedStore;
 use tokio::sync::watch;
@@ -42,6 +43,10 @@ pub struct Pipeline {
     pub switches: Vec<SubscriptionHandle>,
     /// The figures of each subscription.
     pub meters: BTreeMap<String, Meter>,
+    /// The sandbox of all guests.
+    pub sandbox: Sandbox,
+    /// The relay, if the sources are served.
+    relay: Option<(Relay, watch::Sender<bool>)>,
     /// Turns true for subscriptions and for whoever is served, when the sources have stopped.
     later: watch::Sender<bool>,
 }
@@ -89,12 +94,14 @@ pub struct Ended {
     pub stopped: Vec<SourceError>,
     /// Subscriptions that paused.
     pub paused: Vec<Paused>,
+    /// Why the relay stopped serving.
+    pub unserved: Option<RelayError>,
 }
 
 impl Ended {
     /// Whether all went well.
     pub fn well(&self) -> bool {
-        self.stopped.is_empty() && self.paused.is_empty()
+        self.stopped.is_empty() && self.paused.is_empty() && self.unserved.is_none()
     }
 }
 
@@ -114,6 +121,8 @@ pub async fn open(
         handles: vec![],
         switches: vec![],
         meters: BTreeMap::new(),
+        sandbox: sandbox.clone(),
+        relay: None,
         later,
     };
     for (name, source) in &config.source {
@@ -149,6 +158,11 @@ impl Pipeline {
         handle.map(|handle| handle.fetched.clone()).unwrap_or_default()
     }
 
+    /// Lets the sources be served while it runs. A relay that cannot go on stops the process by `stop`.
+    pub fn serve(&mut self, relay: Relay, stop: watch::Sender<bool>) {
+        self.relay = Some((relay, stop));
+    }
+
     /// Runs until every source has ended and every subscription has everything, or until told to stop. A source that
     /// stops or a subscription that pauses leaves the others alone; what a stopped source has stored is still delivered.
     pub async fn run(self, mut stop: watch::Receiver<bool>) -> Ended {
@@ -160,6 +174,14 @@ impl Pipeline {
         for (subscription, control) in self.subscriptions {
             subscriptions.spawn(subscription.run(control));
         }
+        let later = self.later.subscribe();
+        let served = self.relay.map(|(relay, stop)| {
+            tokio::spawn(async move {
+                let served = relay.run(later).await;
+                stop.send_replace(true);
+                served
+            })
+        });
         let mut ended = Ended::default();
         while let Some(source) = sources.join_next().await {
             if let Err(stopped) = source.expect("a source's task does not panic") {
@@ -178,7 +200,7 @@ impl Pipeline {
                 end = subscriptions.join_next() => end,
             };
             match end {
-                None => return ended,
+                None => break,
                 Some(end) => {
                     if let End::Paused(paused) = end.expect("a subscription's task does not panic") {
                         error!(error = %chain(&paused), "a subscription paused");
@@ -187,6 +209,11 @@ impl Pipeline {
                 }
             }
         }
+        self.later.send_replace(true);
+        if let Some(served) = served {
+            ended.unserved = served.await.expect("the relay's task does not panic").err();
+        }
+        ended
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod demo;
+pub mod relay;
 pub mod tail;
 pub mod up;
 
@@ -25,6 +26,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run the sources and subscriptions of a configuration until told to stop (SIGINT or SIGTERM).
     Up(up::Arguments),
+    /// Serve the sources of a configuration over HTTP until told to stop, without its subscriptions.
+    Relay(relay::Arguments),
     /// Print a source's changes as JSON lines: through its policy, without log or checkpoint.
     Tail(tail::Arguments),
     /// Look before the start: is the server ready for capture, do the guests load? Each finding says its fix.

@@ -95,11 +95,6 @@ fn pick<'a>(config: &'a Config, name: Option<&str>) -> Result<(&'a str, &'a Sour
     Ok((name, source.get_ref()))
 }
 
-fn builtin(name: &str, config: toml::Table) -> GuestConfig {
-    let module = format!("builtin:{name}");
-    GuestConfig { module, config, grants: vec!["stdout".into()], memory: None, time: None }
-}
-
 /// The rows of the chosen tables that fulfil the predicate.
 fn row_filter(
     arguments: &Arguments,
@@ -110,8 +105,7 @@ fn row_filter(
     let mut config = toml::Table::new();
     config.insert("tables".into(), arguments.table.clone().into());
     config.insert("where".into(), predicate.clone().into());
-    let guest = GuestConfig { grants: vec![], ..builtin("where", config) };
-    Ok(Some(guests.filter(source, &guest)?))
+    Ok(Some(guests.filter(source, &GuestConfig::builtin("where", config))?))
 }
 
 /// Whether a name fits a pattern in which `*` stands for any text.
@@ -127,7 +121,9 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 async fn printer(source: &str, guests: &Guests<'_>) -> Result<ConsumerStage, Failure> {
     let nothing = Arc::new(|_: &[u8]| Ok::<_, BoxError>(None::<Vec<u8>>));
-    Ok(guests.consumer(source, &builtin("print", toml::Table::new()), nothing).await?)
+    let mut guest = GuestConfig::builtin("print", toml::Table::new());
+    guest.grants.push("stdout".into());
+    Ok(guests.consumer(source, &guest, nothing).await?)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `tidemill up`: the sources and subscriptions of a configuration, in this process.
+//! `tidemill up`: the sources and subscriptions of a configuration, in this process; where there is a `[relay]` table,
+//! the sources are served too.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use crate::command::relay;
 use crate::config::Config;
 use crate::wiring::{self, Role};
 use crate::{Failure, shutdown, stdout};
@@ -16,7 +18,8 @@ pub struct Arguments {
     /// The configuration file.
     #[arg(long, default_value = "tidemill.toml")]
     config: PathBuf,
-    /// End when everything that the sources have committed by now is delivered, instead of waiting for more.
+    /// End when everything that the sources have committed by now is delivered, instead of waiting for more. Serves
+    /// nobody meanwhile.
     #[arg(long)]
     once: bool,
 }
@@ -25,6 +28,10 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let path = &arguments.config;
     let config = Config::load(path)?;
+    if config.relay.is_some() && !arguments.once {
+        let ended = relay::serve(config, path, Role::RunAndServe).await?;
+        return Ok(if ended.well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let stop = shutdown::on_signal()?;
     let base = path.parent().unwrap_or(Path::new("."));
     let role = if arguments.once { Role::Once } else { Role::Run };

@@ -15,14 +15,14 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use error::ConfigError;
-pub use relay::{GrantConfig, LimitsConfig, RelayConfig, RelayTlsConfig};
-pub use secret::{Secret, SecretRef};
-pub use source::{BadText, HistoryConfig, LogConfig, SourceConfig, SourceKind, Tls, ZeroDates};
-pub use subscription::{AtRelay, SubscriptionConfig};
+pub use relay::{GrantConfig, LimitsConfig, RelayConfig};
+pub use secret::SecretRef;
+pub use source::{BadText, SourceConfig, SourceKind, Tls, ZeroDates};
+pub use subscription::SubscriptionConfig;
 pub use units::{Bytes, Start, Time};
 
 /// The whole file.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The directory of everything that Tidemill stores: logs, checkpoints and state, compiled guests.
@@ -57,6 +57,13 @@ pub struct GuestConfig {
     pub memory: Option<Bytes>,
     /// The longest that one call may take; 1 second, consumers 30 seconds, unless given.
     pub time: Option<Time>,
+}
+
+impl GuestConfig {
+    /// A guest of the catalogue, with the limits that are usual.
+    pub fn builtin(name: &str, config: toml::Table) -> GuestConfig {
+        GuestConfig { module: format!("builtin:{name}"), config, grants: vec![], memory: None, time: None }
+    }
 }
 
 fn empty_table() -> toml::Table {

@@ -13,7 +13,7 @@ use super::units::{Bytes, Time};
 use super::{Config, GuestConfig, SecretRef};
 
 /// How the sources are served.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayConfig {
     /// Where it listens; port 0 takes any free one, which the log names.
@@ -51,20 +51,34 @@ pub struct RelayTlsConfig {
     pub client_ca: Option<PathBuf>,
 }
 
-/// How much at once; what is not given has the default that `tidemill_relay` says.
+/// How much at once; what is not given has the default of [`tidemill_relay::Limits`], which says what each one is.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Connections, all together.
-    pub connections: Option<u32>,
-    /// Connections of one grant.
-    pub connections_each: Option<u32>,
-    /// The largest request.
+    /// Connections.
+    pub connections: Option<usize>,
+    /// Streaming answers.
+    pub subscriptions: Option<usize>,
+    /// Streaming answers of one grant.
+    pub subscriptions_per_grant: Option<usize>,
+    /// Requests on one HTTP/2 connection.
+    pub streams_per_connection: Option<u32>,
+    /// The headers of a request.
+    pub headers: Option<Bytes>,
+    /// The body of a request.
     pub request: Option<Bytes>,
-    /// How long a reader may take nothing before its connection is closed.
-    pub stalled: Option<Time>,
-    /// How long answers in hand may go on when the relay is told to stop.
-    pub drain: Option<Time>,
+    /// For the TLS handshake.
+    pub handshake_time: Option<Time>,
+    /// For the headers.
+    pub header_time: Option<Time>,
+    /// For the answer's first byte.
+    pub request_time: Option<Time>,
+    /// For a reader that takes nothing.
+    pub stalled_time: Option<Time>,
+    /// Between signs of life of a silent connection.
+    pub keep_alive: Option<Time>,
+    /// For streams to end when the relay stops.
+    pub shutdown_time: Option<Time>,
 }
 
 /// Who may see what.
@@ -140,8 +154,14 @@ impl RelayConfig {
 impl GrantConfig {
     fn validate(&self, relay: &RelayConfig, config: &Config) -> Result<(), String> {
         super::check_name(&self.name)?;
-        if self.token.is_none() && self.certificate.is_none() {
-            return Err("it needs a `token` or a `certificate`: by what else is anybody known?".into());
+        match (&self.token, &self.certificate) {
+            (None, None) => {
+                return Err("it needs a `token` or a `certificate`: by what else is anybody known?".into());
+            }
+            (Some(_), Some(_)) => {
+                return Err("it has a `token` and a `certificate`; give each a grant of its own".into());
+            }
+            _ => {}
         }
         let client_ca = relay.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         if self.certificate.is_some() && !client_ca {

@@ -202,7 +202,7 @@ tls = { certificate = "relay.pem", key = "relay.key", client_ca = "clients.pem" 
 
 [relay.limits]
 connections = 2000
-stalled = "5 min"
+stalled_time = "5 minutes"
 
 [[relay.grant]]
 name = "analysts"

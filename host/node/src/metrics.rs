@@ -1,0 +1,296 @@
+//! What is measured, as OpenMetrics: read from where it is counted at the moment that somebody asks. Names, positions and
+//! counts only; never a value of a row.
+
+use std::fmt::{self, Debug};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tidemill_client::State;
+use tidemill_event::Position;
+use tidemill_log::LogStats;
+
+use crate::handle::{Condition, Doing, SourceHandle};
+use crate::lag::Lag;
+use crate::status::{FetchFigures, Figures};
+use crate::usage::{self, Usage};
+use crate::wiring::SubscriptionHandle;
+
+/// Adds everything of a pipeline to a registry.
+pub fn register(registry: &mut Registry, sources: &[SourceHandle], subscriptions: &[SubscriptionHandle]) {
+    registry.register_collector(Box::new(Sources(sources.to_vec())));
+    registry.register_collector(Box::new(Subscriptions(subscriptions.to_vec())));
+    registry.register_collector(Box::new(Process));
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// One family: each of `all` has its labels and a value.
+fn gauges<V: EncodeGaugeValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    all: impl IntoIterator<Item = (Labels, V)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in all {
+        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// As [`gauges`], for what only grows.
+fn counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    all: impl IntoIterator<Item = (Labels, f64)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in all {
+        ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// A lag's quantiles, in seconds.
+fn quantiles(labels: &Labels, lag: &Lag) -> Vec<(Labels, f64)> {
+    let quantile = |(text, q): (&str, f64)| {
+        let mut labels = labels.clone();
+        labels.push(("quantile", text.to_owned()));
+        (labels, lag.quantile(q).as_secs_f64())
+    };
+    [("0.5", 0.5), ("0.99", 0.99), ("1", 1.0)].into_iter().map(quantile).collect()
+}
+
+/// The timeline and the clock of a position.
+type Placed = Option<Position>;
+
+struct Sources(Vec<SourceHandle>);
+
+impl Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sources").field(&self.0.len()).finish()
+    }
+}
+
+/// What one source says at the moment of the scrape.
+struct SourceNow {
+    labels: Labels,
+    condition: Condition,
+    figures: FetchFigures,
+    log: LogStats,
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let now = |source: &SourceHandle| SourceNow {
+            labels: vec![("source", source.name.to_string())],
+            condition: source.condition(),
+            figures: source.fetched.figures(),
+            log: source.log.stats(),
+        };
+        let all: Vec<SourceNow> = self.0.iter().map(now).collect();
+        source_states(&mut encoder, &all)?;
+        source_counts(&mut encoder, &all)?;
+        source_logs(&mut encoder, &all)?;
+        let costs = self.0.iter().flat_map(|s| costs(&[("source", s.name.to_string())], s.costs.all()));
+        guest_costs(&mut encoder, "tidemill_source_guest", costs.collect())
+    }
+}
+
+fn source_states(encoder: &mut DescriptorEncoder<'_>, all: &[SourceNow]) -> fmt::Result {
+    let healthy = |s: &SourceNow| s.condition.doing == Doing::Running && s.condition.why.is_none();
+    let of =
+        |f: &dyn Fn(&SourceNow) -> i64| -> Vec<_> { all.iter().map(|s| (s.labels.clone(), f(s))).collect() };
+    gauges(
+        encoder,
+        "tidemill_source_up",
+        "Whether the source is read and answers",
+        of(&|s| healthy(s).into()),
+    )?;
+    let paused = of(&|s| (s.condition.doing == Doing::Paused).into());
+    gauges(encoder, "tidemill_source_paused", "Whether an operator paused it", paused)?;
+    let failed = of(&|s| matches!(s.condition.doing, Doing::Failed | Doing::Retrying).into());
+    gauges(encoder, "tidemill_source_failed", "Whether an error stopped it", failed)
+}
+
+fn source_counts(encoder: &mut DescriptorEncoder<'_>, all: &[SourceNow]) -> fmt::Result {
+    let of = |f: fn(&SourceNow) -> u64| all.iter().map(move |s| (s.labels.clone(), f(s) as f64));
+    counters(encoder, "tidemill_source_windows", "Windows read", of(|s| s.figures.windows))?;
+    let help = "Transactions read and stored";
+    counters(encoder, "tidemill_source_transactions", help, of(|s| s.figures.transactions))?;
+    let help = "Changes read, before the policy";
+    counters(encoder, "tidemill_source_changes", help, of(|s| s.figures.changes))?;
+    let help = "Row images stored, after the policy; an update has two";
+    counters(encoder, "tidemill_source_rows", help, of(|s| s.figures.rows))?;
+    counters(encoder, "tidemill_source_errors", "Errors that stopped it", of(|s| s.condition.errors))?;
+    let last = all.iter().filter_map(|s| Some((s.labels.clone(), s.figures.lag_last?.as_secs_f64())));
+    let help = "From the commit of the newest transaction to its place in the log";
+    gauges(encoder, "tidemill_source_lag_seconds", help, last)?;
+    let lags = all.iter().filter(|s| s.figures.lag_last.is_some());
+    let lags = lags.flat_map(|s| quantiles(&s.labels, &s.figures.lag));
+    let help = "The same, over all transactions since the start";
+    gauges(encoder, "tidemill_source_lag_quantile_seconds", help, lags)?;
+    let newest = |s: &SourceNow| {
+        let time = s.figures.commit_time_us.or(s.log.latest_time_us)?;
+        Some((s.labels.clone(), time as f64 / 1e6))
+    };
+    let help = "When the newest stored transaction committed, in seconds since 1970";
+    gauges(encoder, "tidemill_source_commit_time_seconds", help, all.iter().filter_map(newest))
+}
+
+fn source_logs(encoder: &mut DescriptorEncoder<'_>, all: &[SourceNow]) -> fmt::Result {
+    let of = |f: fn(&SourceNow) -> u64| all.iter().map(move |s| (s.labels.clone(), f(s)));
+    let place = |f: fn(&SourceNow) -> Placed| {
+        let at = move |s: &SourceNow| f(s).map(|at| (s.labels.clone(), at));
+        all.iter().filter_map(at)
+    };
+    let help = "Bytes of the log in memory";
+    gauges(encoder, "tidemill_log_memory_bytes", help, of(|s| s.log.memory_bytes as u64))?;
+    gauges(encoder, "tidemill_log_disk_bytes", "Bytes of the log on disk", of(|s| s.log.disk_bytes))?;
+    let help = "Segments of the log on disk";
+    gauges(encoder, "tidemill_log_segments", help, of(|s| s.log.segment_count as u64))?;
+    positions(encoder, "tidemill_log_earliest", "where the log can be read from", place(|s| s.log.earliest))?;
+    positions(encoder, "tidemill_log_latest", "where it ends", place(|s| s.log.latest))?;
+    positions(encoder, "tidemill_log_durable", "what survives a loss of power", place(|s| s.log.durable))
+}
+
+/// A position as two gauges: positions order by timeline first.
+fn positions(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    what: &str,
+    all: impl Iterator<Item = (Labels, Position)>,
+) -> fmt::Result {
+    let all: Vec<_> = all.collect();
+    let timelines = all.iter().map(|(labels, at)| (labels.clone(), u64::from(at.timeline)));
+    gauges(encoder, &format!("{name}_timeline"), &format!("The timeline of {what}"), timelines)?;
+    let scns = all.iter().map(|(labels, at)| (labels.clone(), at.scn.0));
+    gauges(encoder, &format!("{name}_scn"), &format!("The SCN of {what}"), scns)
+}
+
+struct Subscriptions(Vec<SubscriptionHandle>);
+
+impl Debug for Subscriptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subscriptions").field(&self.0.len()).finish()
+    }
+}
+
+struct SubscriptionNow {
+    labels: Labels,
+    state: State,
+    retries: u64,
+    figures: Figures,
+}
+
+fn labels_of(subscription: &SubscriptionHandle) -> Labels {
+    vec![("source", subscription.source.clone()), ("subscription", subscription.name.clone())]
+}
+
+impl Collector for Subscriptions {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let now = |subscription: &SubscriptionHandle| {
+            let status = subscription.switch.status();
+            let (labels, figures) = (labels_of(subscription), subscription.meter.figures());
+            SubscriptionNow { labels, state: status.state, retries: status.retries, figures }
+        };
+        let all: Vec<SubscriptionNow> = self.0.iter().map(now).collect();
+        subscription_states(&mut encoder, &all)?;
+        subscription_counts(&mut encoder, &all)?;
+        let costs = self.0.iter().flat_map(|s| costs(&labels_of(s), s.meter.costs().all()));
+        guest_costs(&mut encoder, "tidemill_subscription_guest", costs.collect())
+    }
+}
+
+fn subscription_states(encoder: &mut DescriptorEncoder<'_>, all: &[SubscriptionNow]) -> fmt::Result {
+    let is = |state: State| {
+        let of = move |s: &SubscriptionNow| (s.labels.clone(), i64::from(s.state == state));
+        all.iter().map(of).collect::<Vec<_>>()
+    };
+    gauges(encoder, "tidemill_subscription_up", "Whether it delivers", is(State::Running))?;
+    let help = "Whether an operator paused it";
+    gauges(encoder, "tidemill_subscription_paused", help, is(State::PausedByOperator))?;
+    let help = "Whether an error paused it";
+    gauges(encoder, "tidemill_subscription_failed", help, is(State::PausedByError))?;
+    let at = all.iter().filter(|s| s.figures.position.timeline > 0);
+    let at = at.map(|s| (s.labels.clone(), s.figures.position));
+    positions(encoder, "tidemill_subscription", "its checkpoint", at)?;
+    let last = all.iter().filter_map(|s| Some((s.labels.clone(), s.figures.lag_last?.as_secs_f64())));
+    let help =
+        "From the commit of the newest delivered transaction at the source to the commit of its effects";
+    gauges(encoder, "tidemill_subscription_lag_seconds", help, last)?;
+    let lags = all.iter().filter(|s| s.figures.lag_last.is_some());
+    let lags = lags.flat_map(|s| quantiles(&s.labels, &s.figures.lag_commit));
+    let help = "The same, over all transactions since the start";
+    gauges(encoder, "tidemill_subscription_lag_quantile_seconds", help, lags)
+}
+
+fn subscription_counts(encoder: &mut DescriptorEncoder<'_>, all: &[SubscriptionNow]) -> fmt::Result {
+    let of = |f: fn(&SubscriptionNow) -> u64| all.iter().map(move |s| (s.labels.clone(), f(s) as f64));
+    let mut counter =
+        |name: &str, help: &str, f: fn(&SubscriptionNow) -> u64| counters(encoder, name, help, of(f));
+    let name = "tidemill_subscription_transactions_passed";
+    counter(name, "Transactions passed, with or without a change for the consumer", |s| {
+        s.figures.transactions_passed
+    })?;
+    let name = "tidemill_subscription_transactions";
+    counter(name, "Transactions that the consumer saw", |s| s.figures.transactions)?;
+    let name = "tidemill_subscription_changes_read";
+    counter(name, "Changes and events read", |s| s.figures.changes_read)?;
+    let name = "tidemill_subscription_changes_filtered";
+    counter(name, "Of those read, what filters and projections left out", |s| s.figures.changes_filtered)?;
+    let name = "tidemill_subscription_changes_delivered";
+    counter(name, "Of those read, what the consumer saw", |s| s.figures.changes)?;
+    let name = "tidemill_subscription_changes_unwanted";
+    counter(name, "Of those read, what the consumer does not take", |s| {
+        s.figures.changes_read.saturating_sub(s.figures.changes_filtered + s.figures.changes)
+    })?;
+    let name = "tidemill_subscription_commits";
+    counter(name, "Commits of effects with their checkpoint", |s| s.figures.commits)?;
+    let name = "tidemill_subscription_rollbacks";
+    counter(name, "Deliveries that were rolled back", |s| s.figures.rollbacks)?;
+    let name = "tidemill_subscription_retries";
+    counter(name, "Deliveries that were tried again", |s| s.retries)
+}
+
+type StageCosts = std::collections::BTreeMap<String, crate::status::Cost>;
+
+fn costs(labels: &[(&'static str, String)], stages: StageCosts) -> Vec<(Labels, crate::status::Cost)> {
+    let with = |(stage, cost)| {
+        let mut labels = labels.to_vec();
+        labels.push(("stage", stage));
+        (labels, cost)
+    };
+    stages.into_iter().map(with).collect()
+}
+
+fn guest_costs(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    all: Vec<(Labels, crate::status::Cost)>,
+) -> fmt::Result {
+    let times = all.iter().map(|(labels, cost)| (labels.clone(), cost.time.as_secs_f64()));
+    counters(encoder, &format!("{name}_seconds"), "Time in guests, by stage", times)?;
+    let calls = all.iter().map(|(labels, cost)| (labels.clone(), cost.calls as f64));
+    counters(encoder, &format!("{name}_calls"), "Windows given to guests, by stage", calls)
+}
+
+#[derive(Debug)]
+struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let used = Usage::now();
+        let cpu = [(Labels::new(), used.cpu.as_secs_f64())];
+        counters(&mut encoder, "process_cpu_seconds", "Processor time of all threads", cpu)?;
+        let resident = [(Labels::new(), usage::rss())];
+        gauges(&mut encoder, "process_resident_memory_bytes", "Memory that is resident", resident)?;
+        let peak = [(Labels::new(), used.peak_rss)];
+        gauges(&mut encoder, "process_peak_resident_memory_bytes", "The most that was resident at once", peak)
+    }
+}

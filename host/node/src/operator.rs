@@ -1,0 +1,164 @@
+//! The process as its operators see it over HTTP: states, pause and resume, health, metrics, and its end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tidemill_client::State;
+use tidemill_relay::{
+    Activity, Health, OperateError, OperatedPart, Operator, SourceStatus, SubscriptionStatus,
+};
+use tokio::sync::watch;
+use tracing::info;
+
+use crate::handle::{Condition, Doing, SourceHandle};
+use crate::wiring::SubscriptionHandle;
+
+/// See the module.
+pub struct Process {
+    /// The sources.
+    pub sources: Vec<SourceHandle>,
+    /// The subscriptions.
+    pub subscriptions: Vec<SubscriptionHandle>,
+    /// Everything that is measured.
+    pub registry: Registry,
+    /// Turned true, the process ends.
+    pub stop: watch::Sender<bool>,
+}
+
+impl Process {
+    fn pause(&self, part: OperatedPart, name: &str, paused: bool) -> Result<(), OperateError> {
+        let not_found = || OperateError::NotFound { part, name: name.to_owned() };
+        match part {
+            OperatedPart::Source => {
+                let source = self.sources.iter().find(|s| *s.name == *name).ok_or_else(not_found)?;
+                refuse_ended(source.condition().doing == Doing::Ended, part)?;
+                if paused { source.pause() } else { source.resume() }
+            }
+            OperatedPart::Subscription => {
+                let found = self.subscriptions.iter().find(|s| s.name == name).ok_or_else(not_found)?;
+                refuse_ended(found.switch.status().state == State::Ended, part)?;
+                if paused { found.switch.pause() } else { found.switch.resume() }
+            }
+        }
+        info!(%part, name, paused, "an operator decided");
+        Ok(())
+    }
+}
+
+fn refuse_ended(ended: bool, part: OperatedPart) -> Result<(), OperateError> {
+    if ended { Err(OperateError::Refused(format!("the {part} has ended"))) } else { Ok(()) }
+}
+
+impl Operator for Process {
+    fn sources(&self) -> Vec<SourceStatus> {
+        let status = |source: &SourceHandle| {
+            let condition = source.condition();
+            SourceStatus {
+                name: source.name.to_string(),
+                activity: activity(condition.doing),
+                why: condition.why,
+                position: source.log.stats().latest,
+                lag_us: source.fetched.figures().lag_last.map(micros),
+            }
+        };
+        self.sources.iter().map(status).collect()
+    }
+
+    fn subscriptions(&self) -> Vec<SubscriptionStatus> {
+        let status = |subscription: &SubscriptionHandle| {
+            let (status, figures) = (subscription.switch.status(), subscription.meter.figures());
+            let failed = status.state == State::PausedByError;
+            SubscriptionStatus {
+                name: subscription.name.clone(),
+                source: subscription.source.clone(),
+                activity: match status.state {
+                    State::Running => Activity::Running,
+                    State::PausedByOperator => Activity::Paused,
+                    State::PausedByError => Activity::Failed,
+                    State::Ended => Activity::Ended,
+                },
+                why: status.last_error.filter(|_| failed),
+                position: (figures.position.timeline > 0).then_some(figures.position),
+                lag_us: figures.lag_last.map(micros),
+            }
+        };
+        self.subscriptions.iter().map(status).collect()
+    }
+
+    fn set_paused(
+        &self,
+        part: OperatedPart,
+        name: &str,
+        paused: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<(), OperateError>> + Send>> {
+        let done = self.pause(part, name, paused);
+        Box::pin(std::future::ready(done))
+    }
+
+    fn shutdown(&self) {
+        info!("told to stop by an operator");
+        self.stop.send_replace(true);
+    }
+
+    fn health(&self) -> Vec<Health> {
+        let source = |source: &SourceHandle| {
+            let (healthy, why) = well(&source.condition());
+            Health { name: format!("source {}", source.name), healthy, why }
+        };
+        let subscription = |status: SubscriptionStatus| {
+            let (healthy, why) = match status.activity {
+                Activity::Failed => (false, status.why),
+                Activity::Paused => (true, Some("paused by an operator".to_owned())),
+                Activity::Running | Activity::Ended => (true, None),
+            };
+            Health { name: format!("subscription {}", status.name), healthy, why }
+        };
+        let subscriptions = self.subscriptions().into_iter().map(subscription);
+        self.sources.iter().map(source).chain(subscriptions).collect()
+    }
+
+    /// Logs are open and the address is listened on, or nobody could ask; so it is the sources' first connection.
+    fn ready(&self) -> Vec<Health> {
+        let source = |source: &SourceHandle| {
+            let condition = source.condition();
+            let why = condition.why.unwrap_or_else(|| "it was not open yet".to_owned());
+            let (healthy, why) = (condition.was_open, (!condition.was_open).then_some(why));
+            Health { name: format!("source {}", source.name), healthy, why }
+        };
+        self.sources.iter().map(source).collect()
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("writing to a string does not fail");
+        text
+    }
+}
+
+fn activity(doing: Doing) -> Activity {
+    match doing {
+        Doing::Opening | Doing::Running => Activity::Running,
+        Doing::Paused => Activity::Paused,
+        Doing::Retrying | Doing::Failed => Activity::Failed,
+        Doing::Ended => Activity::Ended,
+    }
+}
+
+/// Whether a source makes progress, and what is to know.
+fn well(condition: &Condition) -> (bool, Option<String>) {
+    let said = || condition.why.clone();
+    match condition.doing {
+        Doing::Opening => (false, Some("it was not open yet".to_owned())),
+        Doing::Running => (condition.why.is_none(), said()),
+        Doing::Paused => (true, Some("paused by an operator".to_owned())),
+        Doing::Retrying | Doing::Failed => (false, said()),
+        Doing::Ended => (true, Some("the source has ended".to_owned())),
+    }
+}
+
+fn micros(lag: Duration) -> i64 {
+    i64::try_from(lag.as_micros()).unwrap_or(i64::MAX)
+}
