@@ -7,10 +7,15 @@ mod control;
 mod drive;
 mod feed;
 pub mod limits;
+mod random;
+mod remote;
 mod retry;
 
 pub use consumer::Consumer;
 pub use control::{Control, State, Status, Switch};
 pub use drive::{Cause, Paused, drive};
 pub use feed::Feed;
+pub use remote::{
+    Backoff, ClientError, ClientTls, Link, RelayFeed, RelayOptions, Selection, SourceInfo, Start, Token,
+};
 pub use retry::RetryPolicy;

@@ -1,0 +1,112 @@
+//! What is written to a relay: paths and parameters, in the words of its interface.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::connection::{FRAMES, Question};
+use super::options::{RelayOptions, Selection};
+use super::place::Start;
+
+/// The path of a source. Its name is encoded.
+pub(crate) fn source_path(source: &str) -> String {
+    let mut path = "/v1/sources/".to_owned();
+    for byte in source.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                path.push(char::from(byte))
+            }
+            other => path.push_str(&format!("%{other:02X}")),
+        }
+    }
+    path
+}
+
+/// The request for changes. Its parameters are in a body, since a checkpoint with many GTIDs is longer than a URL may be.
+pub(crate) fn changes(options: &RelayOptions, start: &Start) -> Question {
+    let mut body = Map::new();
+    let mut say = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
+    match start {
+        Start::Earliest => say("from", "earliest".into()),
+        Start::Now => say("from", "now".into()),
+        Start::Time(us) => say("from", format!("time:{}", rfc3339(*us)).into()),
+        Start::After(position) => say("from", format!("position:{position}").into()),
+        Start::At(checkpoint) => say("checkpoint", URL_SAFE_NO_PAD.encode(checkpoint.encode()).into()),
+    }
+    say("format", "frames".into());
+    say("follow", true.into());
+    say("heartbeat", options.heartbeat.as_secs().max(1).into());
+    options.name.iter().for_each(|name| say("name", name.as_str().into()));
+    let Selection { tables, columns, partition, filters, projections } = &options.selection;
+    let columns: Vec<String> = columns.iter().map(|(t, c)| format!("{t}:{}", c.join("+"))).collect();
+    for (name, list) in
+        [("tables", tables), ("columns", &columns), ("filter", filters), ("projection", projections)]
+    {
+        if !list.is_empty() {
+            say(name, list.join(",").into());
+        }
+    }
+    partition.iter().for_each(|partition| say("partition", partition.as_str().into()));
+    Question {
+        method: Method::POST,
+        path: format!("{}/changes", source_path(&options.source)),
+        accept: FRAMES,
+        compressed: options.compressed,
+        body: Value::Object(body).to_string(),
+    }
+}
+
+/// A time, microseconds since 1970-01-01 UTC, as RFC 3339 writes it.
+fn rfc3339(us: i64) -> String {
+    const DAY: i64 = 86_400_000_000;
+    let (days, of_day) = (us.div_euclid(DAY), us.rem_euclid(DAY));
+    let (seconds, micros) = (of_day / 1_000_000, of_day % 1_000_000);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let (year, month, day) = date(days);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// Year, month and day of a day since 1970-01-01: years are counted from March, so that the leap day is a year's last.
+fn date(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_people_write_them() {
+        for (us, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_827_696_000_001, "2000-02-29T12:34:56.000001Z"),
+            (1_763_625_600_000_000, "2025-11-20T08:00:00.000000Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(rfc3339(us), text);
+        }
+    }
+
+    #[test]
+    fn a_request_says_what_is_wanted_and_no_secret() {
+        let mut options = RelayOptions::new("shöp/1", ["http://localhost:1"]);
+        options.token = Some(super::super::Token::new("canary"));
+        options.selection.tables = vec!["shop.orders".into(), "bank.*".into()];
+        options.selection.columns.insert("shop.orders".into(), vec!["id".into(), "note".into()]);
+        options.selection.partition = Some("hash:0/4".into());
+        let question = changes(&options, &Start::Now);
+        assert_eq!(question.path, "/v1/sources/sh%C3%B6p%2F1/changes");
+        assert_eq!(
+            question.body,
+            r#"{"columns":"shop.orders:id+note","follow":true,"format":"frames","from":"now","heartbeat":5,"partition":"hash:0/4","tables":"shop.orders,bank.*"}"#
+        );
+    }
+}
