@@ -123,10 +123,11 @@ impl Relay {
         tracing::info!(%address, encrypted = tls.is_some(), "the relay serves");
         let router = routes::router(Arc::clone(&server));
         let mut serving = std::pin::pin!(accept::serve(listener, tls, Arc::clone(&server), router));
+        // An operator that is gone has stopped.
+        let told = async { drop(stop.wait_for(|stop| *stop).await) };
         tokio::select! {
             () = serving.as_mut() => {}
-            // An operator that is gone has stopped.
-            _ = stop.wait_for(|stop| *stop) => {
+            () = told => {
                 server.ending.send_replace(true);
                 serving.await;
             }
