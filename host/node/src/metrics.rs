@@ -4,7 +4,7 @@
 use std::fmt::{self, Debug};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -43,11 +43,11 @@ fn gauges<V: EncodeGaugeValue>(
 }
 
 /// As [`gauges`], for what only grows.
-fn counters(
+fn counters<V: EncodeCounterValue>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    all: impl IntoIterator<Item = (Labels, f64)>,
+    all: impl IntoIterator<Item = (Labels, V)>,
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in all {
@@ -119,7 +119,7 @@ fn source_states(encoder: &mut DescriptorEncoder<'_>, all: &[SourceNow]) -> fmt:
 }
 
 fn source_counts(encoder: &mut DescriptorEncoder<'_>, all: &[SourceNow]) -> fmt::Result {
-    let of = |f: fn(&SourceNow) -> u64| all.iter().map(move |s| (s.labels.clone(), f(s) as f64));
+    let of = |f: fn(&SourceNow) -> u64| all.iter().map(move |s| (s.labels.clone(), f(s)));
     counters(encoder, "tidemill_source_windows", "Windows read", of(|s| s.figures.windows))?;
     let help = "Transactions read and stored";
     counters(encoder, "tidemill_source_transactions", help, of(|s| s.figures.transactions))?;
@@ -231,7 +231,7 @@ fn subscription_states(encoder: &mut DescriptorEncoder<'_>, all: &[SubscriptionN
 }
 
 fn subscription_counts(encoder: &mut DescriptorEncoder<'_>, all: &[SubscriptionNow]) -> fmt::Result {
-    let of = |f: fn(&SubscriptionNow) -> u64| all.iter().map(move |s| (s.labels.clone(), f(s) as f64));
+    let of = |f: fn(&SubscriptionNow) -> u64| all.iter().map(move |s| (s.labels.clone(), f(s)));
     let mut counter =
         |name: &str, help: &str, f: fn(&SubscriptionNow) -> u64| counters(encoder, name, help, of(f));
     let name = "tidemill_subscription_transactions_passed";
@@ -276,7 +276,7 @@ fn guest_costs(
 ) -> fmt::Result {
     let times = all.iter().map(|(labels, cost)| (labels.clone(), cost.time.as_secs_f64()));
     counters(encoder, &format!("{name}_seconds"), "Time in guests, by stage", times)?;
-    let calls = all.iter().map(|(labels, cost)| (labels.clone(), cost.calls as f64));
+    let calls = all.iter().map(|(labels, cost)| (labels.clone(), cost.calls));
     counters(encoder, &format!("{name}_calls"), "Windows given to guests, by stage", calls)
 }
 
@@ -286,11 +286,25 @@ struct Process;
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let used = Usage::now();
-        let cpu = [(Labels::new(), used.cpu.as_secs_f64())];
-        counters(&mut encoder, "process_cpu_seconds", "Processor time of all threads", cpu)?;
-        let resident = [(Labels::new(), usage::rss())];
-        gauges(&mut encoder, "process_resident_memory_bytes", "Memory that is resident", resident)?;
-        let peak = [(Labels::new(), used.peak_rss)];
-        gauges(&mut encoder, "process_peak_resident_memory_bytes", "The most that was resident at once", peak)
+        one(
+            &mut encoder,
+            "process_cpu_seconds",
+            "Processor time of all threads",
+            ConstCounter::new(used.cpu.as_secs_f64()),
+        )?;
+        one(
+            &mut encoder,
+            "process_resident_memory_bytes",
+            "Memory that is resident",
+            ConstGauge::new(usage::rss()),
+        )?;
+        let help = "The most memory that was resident at once";
+        one(&mut encoder, "process_peak_resident_memory_bytes", help, ConstGauge::new(used.peak_rss))
     }
+}
+
+/// A metric without labels.
+fn one(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: impl EncodeMetric) -> fmt::Result {
+    let metric = encoder.encode_descriptor(name, help, None, value.metric_type())?;
+    value.encode(metric)
 }

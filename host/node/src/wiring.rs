@@ -8,7 +8,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidemill_client::{Control, Switch};
@@ -133,7 +133,7 @@ pub async fn open(
     if role == Role::Serve || config.subscription.is_empty() {
         return Ok(pipeline);
     }
-    let store = EmbeddedStore::open(&config.data.join("store.redb"))?;
+    let store = EmbeddedStore::open(&store_path(config))?;
     for (name, subscription) in &config.subscription {
         let subscription = subscription.get_ref();
         let source = pipeline.handles.iter().find(|handle| *handle.name == *subscription.source);
@@ -222,7 +222,18 @@ pub fn figures(meters: &BTreeMap<String, Meter>) -> BTreeMap<String, Figures> {
     meters.iter().map(|(name, meter)| (name.clone(), meter.figures())).collect()
 }
 
-fn log_config(directory: &Path, source: &SourceConfig) -> LogConfig {
+/// The file of checkpoints, consumers' state and output.
+pub fn store_path(config: &Config) -> PathBuf {
+    config.data.join("store.redb")
+}
+
+/// The directory of a source's log.
+pub fn log_path(config: &Config, source: &str) -> PathBuf {
+    config.data.join("log").join(source)
+}
+
+/// A source's log, in that directory.
+pub fn log_config(directory: &Path, source: &SourceConfig) -> LogConfig {
     let mut config = LogConfig::new(directory);
     config.memory_bytes = usize::try_from(source.log.memory.0).unwrap_or(usize::MAX);
     config.segment_bytes = source.log.segment.0;
@@ -240,7 +251,7 @@ async fn open_source(
     guests: &Guests<'_>,
     role: Role,
 ) -> Result<Source, Failure> {
-    let log = Log::open(log_config(&config.data.join("log").join(name), source))?;
+    let log = Log::open(log_config(&log_path(config, name), source))?;
     let handle = SourceHandle::new(name, log.clone());
     let opener = Opener {
         name: name.to_owned(),

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod checkpoint;
 pub mod demo;
 pub mod relay;
 pub mod tail;
@@ -32,6 +33,9 @@ pub enum Command {
     Tail(tail::Arguments),
     /// Look before the start: is the server ready for capture, do the guests load? Each finding says its fix.
     Check(Config),
+    /// Look at the checkpoints of subscriptions, or move one. No process may run on the same data meanwhile.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Command),
     /// Watch a shop's real MySQL transactions flow through a policy, a filter, a mask and a consumer.
     Demo(demo::Arguments),
     /// Measure this machine.

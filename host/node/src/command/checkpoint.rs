@@ -1,0 +1,207 @@
+//! `tidemill checkpoint`: looks at the checkpoints of a configuration's subscriptions, and moves one. No process may hold
+//! the store meanwhile, so nobody moves a checkpoint under a subscription that runs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::Subcommand;
+use serde_json::{Value, json};
+use tidemill_event::{Checkpoint, Phase, Position};
+use tidemill_log::{From, Log};
+use tidemill_sink::{Effects, EmbeddedStore};
+
+use crate::config::{Config, Start, SubscriptionConfig};
+use crate::{Failure, wiring};
+
+/// What `checkpoint` takes.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Each subscription with its position.
+    List(Chosen),
+    /// Everything that the checkpoint of one says.
+    Show(One),
+    /// Moves the checkpoint of one, back or forth. Its consumer's state and output stay as they are: what lies behind
+    /// the new checkpoint is delivered, once more if it was before.
+    Set {
+        /// Which one.
+        #[command(flatten)]
+        one: One,
+        /// Where to: earliest, now, time:2026-11-20T08:00:00Z or position:TIMELINE/SCN.
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+    },
+}
+
+/// A configuration, and how to print.
+#[derive(Debug, clap::Args)]
+pub struct Chosen {
+    /// The configuration file.
+    #[arg(long, default_value = "tidemill.toml")]
+    config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One subscription of a configuration.
+#[derive(Debug, clap::Args)]
+pub struct One {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// The subscription; may be left out where there is one.
+    subscription: Option<String>,
+}
+
+/// Does it, and prints what there is now.
+pub fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::List(chosen) => list(&chosen)?,
+        Command::Show(one) => {
+            let (config, store) = open(&one.chosen)?;
+            let (name, subscription) = pick(&config, one.subscription.as_deref())?;
+            print(name, subscription, store.checkpoint(name)?.as_ref(), one.chosen.json);
+        }
+        Command::Set { one, to } => {
+            let (config, store) = open(&one.chosen)?;
+            let (name, subscription) = pick(&config, one.subscription.as_deref())?;
+            let before = store.checkpoint(name)?;
+            let to = place(&config, subscription, before.as_ref(), Start::try_from(to)?)?;
+            store.commit(name, &to, &Effects::default())?;
+            print(name, subscription, Some(&to), one.chosen.json);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(chosen: &Chosen) -> Result<(Config, EmbeddedStore), Failure> {
+    let config = Config::load(&chosen.config)?;
+    let store = EmbeddedStore::open(&wiring::store_path(&config))?;
+    Ok((config, store))
+}
+
+fn list(chosen: &Chosen) -> Result<(), Failure> {
+    let (config, store) = open(chosen)?;
+    let mut all = Vec::new();
+    for (name, subscription) in &config.subscription {
+        let checkpoint = store.checkpoint(name)?;
+        if chosen.json {
+            all.push(fields(name, subscription.get_ref(), checkpoint.as_ref()));
+        } else {
+            let position = checkpoint.map_or_else(|| "none yet".to_owned(), |c| c.position.to_string());
+            println!("{name:<24} {:<24} {position}", subscription.get_ref().source);
+        }
+    }
+    // Whatever the store has beside, of subscriptions that the configuration no longer names.
+    for name in store.subscriptions()?.iter().filter(|name| !config.subscription.contains_key(*name)) {
+        eprintln!("the store also has a checkpoint of `{name}`, which is not in the configuration");
+    }
+    if chosen.json {
+        println!("{}", Value::Array(all));
+    }
+    Ok(())
+}
+
+fn pick<'a>(config: &'a Config, name: Option<&str>) -> Result<(&'a str, &'a SubscriptionConfig), Failure> {
+    let all = &config.subscription;
+    let known = || all.keys().cloned().collect::<Vec<_>>().join(", ");
+    let found = match name {
+        Some(name) => all.get_key_value(name),
+        None if all.len() == 1 => all.first_key_value(),
+        None => return Err(format!("say which subscription: {}", known()).into()),
+    };
+    let (name, found) =
+        found.ok_or_else(|| format!("there is no such subscription; there are: {}", known()))?;
+    Ok((name, found.get_ref()))
+}
+
+/// The checkpoint of a place in the log of the subscription's source.
+fn place(
+    config: &Config,
+    subscription: &SubscriptionConfig,
+    before: Option<&Checkpoint>,
+    to: Start,
+) -> Result<Checkpoint, Failure> {
+    let directory = wiring::log_path(config, &subscription.source);
+    if !directory.exists() {
+        let what = "is not here, so only a position of the server that the checkpoint names can be set";
+        let (Some(before), Start::Position(position)) = (before, to) else {
+            return Err(format!("the log of source `{}` {what}", subscription.source).into());
+        };
+        return Ok(Checkpoint { position, gtid_set: String::new(), phase: Phase::Stream, ..before.clone() });
+    }
+    let source = config.source[&subscription.source].get_ref();
+    let log = Log::open(wiring::log_config(&directory, source))?;
+    let end = log.checkpoint().ok_or("the log is empty; there is no place in it yet")?;
+    let from = match to {
+        Start::Now => return Ok(end),
+        Start::Earliest => From::Earliest,
+        Start::Time(us) => From::Time(us),
+        Start::Position(position) => From::After(position),
+    };
+    at(&log, from, to, end)
+}
+
+/// Where a reader from there begins.
+fn at(log: &Log, from: From, to: Start, end: Checkpoint) -> Result<Checkpoint, Failure> {
+    if let Start::Position(position) = to
+        && position > end.position
+    {
+        return Err(format!("position {position} is ahead of the log, which ends at {}", end.position).into());
+    }
+    let first = log.reader(from)?.try_next()?;
+    let Some(first) = first else { return Ok(end) };
+    let (timeline, scn) = (first.timeline.number, first.span.after);
+    let position = if let Start::Position(position) = to { position } else { Position { timeline, scn } };
+    let server = log.timelines().into_iter().find(|t| t.number == position.timeline);
+    let server =
+        server.ok_or_else(|| format!("the log has nothing of timeline {}", position.timeline))?.server;
+    // Which set of transactions that is, only the stream itself can say: the next commit does.
+    Ok(Checkpoint {
+        position,
+        server: server.to_string(),
+        gtid_set: String::new(),
+        phase: Phase::Stream,
+        ..end
+    })
+}
+
+fn fields(name: &str, subscription: &SubscriptionConfig, checkpoint: Option<&Checkpoint>) -> Value {
+    let Some(at) = checkpoint else {
+        return json!({ "subscription": name, "source": subscription.source, "checkpoint": null });
+    };
+    json!({
+        "subscription": name,
+        "source": at.source,
+        "server": at.server,
+        "position": at.position.to_string(),
+        "timeline": at.position.timeline,
+        "scn": at.position.scn.0,
+        "gtid_set": at.gtid_set,
+        "phase": phase(&at.phase),
+        "checkpoint": URL_SAFE_NO_PAD.encode(at.encode()),
+    })
+}
+
+fn phase(phase: &Phase) -> String {
+    match phase {
+        Phase::Snapshot { version, table, file, row_group } => {
+            format!("snapshot {version}: table {table}, file {file}, row group {row_group}")
+        }
+        Phase::Deltas { since, upto } => format!("deltas since {since} up to {upto}"),
+        Phase::Stream => "stream".to_owned(),
+    }
+}
+
+fn print(name: &str, subscription: &SubscriptionConfig, checkpoint: Option<&Checkpoint>, as_json: bool) {
+    let fields = fields(name, subscription, checkpoint);
+    if as_json {
+        println!("{fields}");
+        return;
+    }
+    for (field, value) in fields.as_object().expect("it was made as one") {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        println!("{field:<14} {}", if value.is_null() { "none yet" } else { &text });
+    }
+}
