@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../../../log/tests/support/mod.rs"]
+#[path = "../../../log/tests/support/windows.rs"]
 pub mod windows;
 
 use std::collections::{BTreeSet, VecDeque};
