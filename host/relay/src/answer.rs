@@ -109,7 +109,8 @@ impl Answers {
         stop: watch::Receiver<bool>,
     ) -> Result<Answer, Problem> {
         let Asked { begin, selection, format, follow, bytes_max, heartbeat, subscriber: _ } = asked;
-        check(source, &selection, format).await?;
+        let selection = selection.normal();
+        check(source, &selection, format, &begin).await?;
         let view = self.views.view(&source.name, selection).await?;
         let (from, place) = begin::begin(source, &begin)?;
         let until = (!follow).then(|| source.log.stats().latest.unwrap_or_default());
@@ -153,7 +154,7 @@ impl Answers {
 }
 
 /// What can be said of a selection before anything is read.
-async fn check(source: &Served, selection: &Selection, format: Format) -> Result<(), Problem> {
+async fn check(source: &Served, selection: &Selection, format: Format, begin: &Begin) -> Result<(), Problem> {
     let exact = |pattern: &&crate::TablePattern| pattern.database.is_some() && pattern.table.is_some();
     let is_one = selection.tables.len() == 1 && selection.tables.iter().all(|pattern| exact(&pattern));
     if format == Format::Arrow && !is_one {
@@ -165,17 +166,20 @@ async fn check(source: &Served, selection: &Selection, format: Format) -> Result
     }
     let known = source.log.schemas().await;
     let known = known.map_err(|error| begin::problem(&source.log, &source.name, &error))?;
+    // Whoever goes on where it was has seen its tables, and retention may have dropped what the log knew of them.
+    let goes_on = matches!(begin, Begin::At(_) | Begin::After(_));
     for pattern in selection.tables.iter().filter(exact) {
-        if !known.iter().any(|schema| pattern.matches(schema.name())) {
+        if !goes_on && !known.iter().any(|schema| pattern.matches(schema.name())) {
             return Err(unknown_table(source, &pattern.to_string()));
         }
     }
     for (table, wanted) in &selection.columns {
-        let schema = known.iter().find(|schema| schema.name() == table);
-        let schema = schema.ok_or_else(|| unknown_table(source, &table.to_string()))?;
-        // A projection gives columns that the log does not know.
-        if selection.projections.is_empty() {
-            chosen(schema, wanted)?;
+        match known.iter().find(|schema| schema.name() == table) {
+            None if goes_on => {}
+            None => return Err(unknown_table(source, &table.to_string())),
+            // A projection gives columns that the log does not know.
+            Some(_) if !selection.projections.is_empty() => {}
+            Some(schema) => drop(chosen(schema, wanted)?),
         }
     }
     Ok(())

@@ -64,6 +64,22 @@ impl Selection {
     pub fn is_all(&self) -> bool {
         *self == Selection::default()
     }
+
+    /// The same in the one form that all equal selections have, so that they share their work.
+    pub fn normal(mut self) -> Selection {
+        let is_every = |pattern: &TablePattern| pattern.database.is_none() && pattern.table.is_none();
+        if self.tables.iter().any(is_every) {
+            self.tables.clear();
+        }
+        self.tables.sort();
+        self.tables.dedup();
+        self.columns.iter_mut().for_each(|(_, columns)| {
+            columns.sort();
+            columns.dedup();
+        });
+        self.columns.sort();
+        self
+    }
 }
 
 /// Where a subscription begins.
@@ -123,4 +139,30 @@ pub struct Asked {
     pub heartbeat: std::time::Duration,
     /// Who asks, for metrics: the grant's name and the name that the subscriber gives itself.
     pub subscriber: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(tables: &[&str], columns: &[(&str, &[&str])]) -> Selection {
+        let named = |(table, columns): &(&str, &[&str])| {
+            (TableName::new("shop", *table), columns.iter().map(|c| (*c).to_owned()).collect())
+        };
+        Selection {
+            tables: tables.iter().map(|text| TablePattern::parse(text).expect("it is one")).collect(),
+            columns: columns.iter().map(named).collect(),
+            ..Selection::default()
+        }
+    }
+
+    #[test]
+    fn selections_that_show_the_same_are_the_same() {
+        let one = selection(&["shop.b", "shop.a", "shop.b"], &[("b", &["y", "x"]), ("a", &["x", "x"])]);
+        let other = selection(&["shop.a", "shop.b"], &[("a", &["x"]), ("b", &["x", "y"])]);
+        assert_eq!(one.normal(), other.clone().normal());
+        assert_eq!(other.clone(), other.normal());
+        assert!(selection(&["shop.a", "*.*"], &[]).normal().is_all());
+        assert!(!selection(&["*.a"], &[]).normal().is_all());
+    }
 }

@@ -38,6 +38,8 @@ pub enum Code {
     TooOld,
     /// The relay's history and the checkpoint's part ways.
     Diverged,
+    /// The source has nothing yet, so a checkpoint has no place in it; ask again later.
+    NothingYet,
     /// A guest of the selection failed; the subscription stands where it was.
     GuestFailed,
     /// The log could not be read.
@@ -56,7 +58,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Code; 22] = [
+    pub const ALL: [Code; 23] = [
         Code::Unauthenticated,
         Code::NotGranted,
         Code::UnknownSource,
@@ -72,6 +74,7 @@ impl Code {
         Code::BadHost,
         Code::TooOld,
         Code::Diverged,
+        Code::NothingYet,
         Code::GuestFailed,
         Code::Storage,
         Code::TooMany,
@@ -118,6 +121,7 @@ impl Code {
             Code::BadHost => ("bad-host", S::MISDIRECTED_REQUEST, "meant for another host"),
             Code::TooOld => ("too-old", S::GONE, "no longer kept"),
             Code::Diverged => ("diverged", S::CONFLICT, "the checkpoint's history is not this relay's"),
+            Code::NothingYet => ("nothing-yet", S::SERVICE_UNAVAILABLE, "the source has nothing yet"),
             Code::GuestFailed => {
                 ("guest-failed", S::INTERNAL_SERVER_ERROR, "a guest of the selection failed")
             }

@@ -205,7 +205,8 @@ impl View {
         let open = || async {
             let guests = Arc::clone(&self.views.guests);
             let (selection, source) = (self.selection.clone(), self.source.clone());
-            let stages = apart(false, move || Stages::open(&*guests, &selection, &source)).await?;
+            let in_place = Selection { tables: vec![], columns: vec![], ..selection.clone() }.is_all();
+            let stages = apart(in_place, move || Stages::open(&*guests, &selection, &source)).await?;
             Ok(Arc::new(tokio::sync::Mutex::new(stages)))
         };
         self.stages.get_or_try_init(open).await

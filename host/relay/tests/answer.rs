@@ -141,8 +141,11 @@ async fn b12_a_position_before_the_logs_begin_is_too_old_and_the_range_is_told()
         assert_eq!(problem.facts["latest"], "1/50");
         assert!(problem.facts["earliest_time"].as_str().unwrap().starts_with("2023-11-14T"), "{problem:?}");
     }
-    let asked = Asked { begin: Begin::After(earliest), ..all(Format::Json) };
-    assert!(!scns(&body(&answers, &shop, asked).await).is_empty(), "what is there is given");
+    // At the earliest, in the gap behind it, at the head, ahead of it.
+    for (begin, expected) in [(earliest.scn.0, vec![50]), (45, vec![50]), (50, vec![]), (55, vec![])] {
+        let asked = Asked { begin: Begin::After(at(1, begin)), ..all(Format::Json) };
+        assert_eq!(scns(&body(&answers, &shop, asked).await), expected, "after {begin}");
+    }
 }
 
 #[tokio::test]
@@ -177,6 +180,8 @@ async fn what_cannot_be_answered_is_refused_before_the_first_byte() {
     };
     let mut elsewhere = shop.served.log.checkpoint().unwrap();
     elsewhere.source = "bank".into();
+    let mut stranger = shop.served.log.checkpoint().unwrap();
+    stranger.server = "server-9".into();
     let column = |name: &str| vec![(schema(0).name().clone(), vec![name.to_owned()])];
     let cases = [
         (select(&|s| *s = tables(&["shop.nothing"])), Code::UnknownTable),
@@ -188,12 +193,47 @@ async fn what_cannot_be_answered_is_refused_before_the_first_byte() {
         (all(Format::Arrow), Code::BadParameter),
         (Asked { selection: tables(&["shop.*"]), ..all(Format::Arrow) }, Code::BadParameter),
         (Asked { begin: Begin::At(Box::new(elsewhere)), ..all(Format::Json) }, Code::BadCheckpoint),
+        (Asked { begin: Begin::At(Box::new(stranger)), ..all(Format::Json) }, Code::Diverged),
     ];
     for (asked, code) in cases {
         let problem = open(&answers, &shop, asked.clone()).await.err().unwrap_or_else(|| panic!("{asked:?}"));
         assert_eq!(problem.code, code, "{problem}");
     }
     assert_eq!(answers.stats().views, 0, "what was refused leaves nothing");
+}
+
+#[tokio::test]
+async fn whoever_goes_on_may_ask_for_a_table_that_retention_has_dropped() {
+    let shop = Shop::of(&[&[10]]);
+    let begin = Begin::At(Box::new(shop.served.log.checkpoint().unwrap()));
+    let asked = Asked { begin, selection: tables(&["shop.rare"]), ..all(Format::Json) };
+    assert_eq!(body(&answers(), &shop, asked).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_column_that_a_newer_version_has_lost_ends_the_answer_where_it_stands() {
+    let mut shop = Shop::of(&[&[10]]);
+    let columns = vec![(schema(0).name().clone(), vec!["note".to_owned()])];
+    let selection = Selection { columns, ..Selection::default() };
+    let asked = Asked { selection, follow: true, begin: Begin::Now, ..all(Format::Json) };
+    let mut answer = open(&answers(), &shop, asked).await.unwrap();
+    shop.append(&narrower(10, 20));
+    let failed = answer.frame().await.unwrap().err().unwrap();
+    assert_eq!((failed.code, failed.facts["table"].as_str()), (Code::UnknownColumn, Some("shop.orders")));
+}
+
+/// One order whose table has no notes any more.
+fn narrower(after: u64, scn: u64) -> tidemill_event::Window {
+    let mut window = inserts(after, &[scn]);
+    let whole = window.tables[0].clone();
+    let schema = tidemill_event::TableSchema::new(
+        whole.schema.name().clone(),
+        whole.schema.columns()[..2].to_vec(),
+        vec![0],
+    );
+    let rows = whole.rows.project(&[0, 1]).unwrap().with_schema(schema.arrow().clone()).unwrap();
+    window.tables = vec![tidemill_event::TableChanges { schema, rows, ..whole }];
+    window
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ pub(crate) fn problem(log: &Log, source: &str, error: &ReadError) -> Problem {
             Problem::new(Code::Diverged, error.to_string())
         }
         ReadError::OtherSource(_) => Problem::new(Code::BadCheckpoint, error.to_string()),
+        ReadError::NothingYet => Problem::new(Code::NothingYet, error.to_string()),
         // Its file names are nobody else's business.
         other => {
             let cause: &dyn std::error::Error = other;

@@ -305,6 +305,8 @@ impl Feed {
         self.silence.broken();
         self.meter.heartbeat();
         match self.format {
+            // The parts of a transaction follow one another.
+            Format::Frames if self.told.is_within => {}
             Format::Frames => {
                 let place = self.place.clone().unwrap_or_else(|| nowhere(&self.source));
                 let frame = encode_window(&place).expect("a window without changes is small");
