@@ -10,6 +10,7 @@ pub mod limits;
 mod random;
 mod remote;
 mod retry;
+mod store;
 
 pub use consumer::Consumer;
 pub use control::{Control, State, Status, Switch};
@@ -19,3 +20,4 @@ pub use remote::{
     Backoff, ClientError, ClientTls, Link, RelayFeed, RelayOptions, Selection, SourceInfo, Start, Token,
 };
 pub use retry::RetryPolicy;
+pub use store::{CheckpointStore, FileStore, FileStoreError};

@@ -7,7 +7,7 @@
 //!   └── lost, silent, damaged, refused: the next relay; a round over all of them: a wait
 //! ```
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -34,7 +34,11 @@ pub(crate) struct Shared {
     pub(crate) caller: Caller,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) link: Mutex<Link>,
+    pub(crate) listener: OnceLock<Listener>,
 }
+
+/// Is told that a relay answers, or why it does not.
+pub(crate) type Listener = Box<dyn Fn(Option<&str>) + Send + Sync>;
 
 /// How a feed is connected.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +125,9 @@ impl Follower {
         match &text {
             Some(error) => warn!(%source, %relay, %at, %error, "a relay gives nothing more"),
             None => info!(%source, %relay, %at, "a relay has ended its answer"),
+        }
+        if let Some(listener) = self.shared.listener.get() {
+            listener(Some(text.as_deref().unwrap_or("the relay has ended its answer")));
         }
         let mut link = self.shared.link.lock().expect("no holder panics");
         link.relay = None;
@@ -249,6 +256,9 @@ impl Follower {
         link.heard = Some(Instant::now());
         if let Some(relay) = relay {
             link.relay = Some(relay.to_string());
+        }
+        if let Some(listener) = self.shared.listener.get() {
+            listener(None);
         }
     }
 

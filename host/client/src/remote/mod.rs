@@ -13,7 +13,7 @@ mod source;
 mod tls;
 mod unpack;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use http::HeaderValue;
 use tidemill_event::{Checkpoint, Frame, Position, Remedy, Window};
@@ -67,9 +67,9 @@ impl RelayFeed {
         let encryption = encrypted.then(|| Encryption::new(&options.tls)).transpose()?;
         let caller = Caller { token: options.token.clone(), encryption, patience: options.patience };
         let permits = Arc::new(Semaphore::new(options.in_flight_bytes));
-        let link = Mutex::new(Link::default());
+        let (link, listener) = (Mutex::new(Link::default()), OnceLock::new());
         let place = Place::new(&options.source, start);
-        let shared = Arc::new(Shared { options, relays, caller, permits, link });
+        let shared = Arc::new(Shared { options, relays, caller, permits, link, listener });
         Ok(RelayFeed { shared, place, task: None, held: Vec::new(), end: None })
     }
 
@@ -105,10 +105,11 @@ impl RelayFeed {
         self.shared.link.lock().expect("no holder panics").clone()
     }
 
-    /// Asks how it is connected while somebody else owns the feed.
-    pub fn watch(&self) -> impl Fn() -> Link + Send + Sync + 'static {
-        let shared = Arc::clone(&self.shared);
-        move || shared.link.lock().expect("no holder panics").clone()
+    /// Tells whether a relay answers, each time that anything comes from one (`None`) and when one gives nothing more (why;
+    /// never a secret). Called by the feed's own task: it must not wait.
+    pub fn tells(&self, listener: impl Fn(Option<&str>) + Send + Sync + 'static) {
+        // The first listener stays: there is one owner, who says it once.
+        let _ = self.shared.listener.set(Box::new(listener));
     }
 
     /// Bytes of windows that are decoded and not done with.

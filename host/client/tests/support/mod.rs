@@ -7,6 +7,8 @@
 #[path = "../../../log/tests/support/windows.rs"]
 pub mod windows;
 
+pub mod stub;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 

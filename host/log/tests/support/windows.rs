@@ -114,6 +114,13 @@ pub fn fragment(after: u64, scn: u64, part: Part, change_offset: u64) -> Window 
     build(after, upto, window.transactions)
 }
 
+/// As [`fragment`], with that many rows.
+pub fn long_fragment(after: u64, scn: u64, part: Part, change_offset: u64, rows: u32) -> Window {
+    let mut window = fragment(after, scn, part, change_offset);
+    window.transactions[0].change_count = rows;
+    build(after, window.span.upto.0, window.transactions)
+}
+
 /// A source that says it is alive.
 pub fn idle(after: u64, upto: u64) -> Window {
     build(after, upto, vec![])
