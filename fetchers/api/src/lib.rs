@@ -9,7 +9,7 @@ use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 
-use tidemill_event::{Checkpoint, Position, TableSchema, Window};
+use tidemill_event::{Checkpoint, Frame, Position, TableSchema, Window};
 
 pub use error::{FetchError, Undecodable};
 pub use liveness::Liveness;
@@ -32,6 +32,12 @@ pub trait Fetcher: Send {
     /// The caller has everything up to there on disk and will never ask for it again. What a fetcher keeps for such a
     /// repetition may go; one that keeps nothing ignores it.
     fn stored(&mut self, _upto: Position) {}
+
+    /// The frame of the window that [`Fetcher::next`] gave last, where the source had it encoded and nobody changed it
+    /// since: whoever stores the window stores these bytes. Given once.
+    fn take_frame(&mut self) -> Option<Frame> {
+        None
+    }
 
     /// Tells others whether the source answers, while this fetcher is busy waiting for it. One that needs no connection
     /// always answers.
