@@ -7,7 +7,7 @@ use tidemill_fetchers_api::{FetchError, Start};
 
 use crate::assemble::Skip;
 use crate::event::Flavour;
-use crate::gtid::{GtidSet, NotASet};
+use crate::gtid::{GtidSet, NotASet, parse_set};
 use crate::options::{FileOptions, ServerOptions};
 use crate::place::{BinlogName, Place};
 use crate::transport::{
@@ -100,7 +100,7 @@ fn beginning(facts: &Facts, files: &[BinlogName]) -> Place {
 
 fn at_checkpoint(facts: &Facts, checkpoint: &Checkpoint, mut plan: Plan) -> Result<Plan, TransportError> {
     let scn = checkpoint.position.scn;
-    let set = GtidSet::parse(facts.flavour, &checkpoint.gtid_set).map_err(|e| not_a_set(checkpoint, e))?;
+    let set = parse_set(facts.flavour, &checkpoint.gtid_set).map_err(|e| not_a_set(checkpoint, e))?;
     plan.resume.timeline = timeline_of(checkpoint, &facts.identity);
     plan.resume.executed = (!set.is_empty()).then_some(set);
     plan.resume.place = facts.place(scn.binlog_file(), scn.binlog_offset());
@@ -132,8 +132,7 @@ pub(crate) async fn in_files(options: &FileOptions, start: &Start) -> Result<Pla
     match start {
         Start::At(checkpoint) if !is_blank(checkpoint) => {
             let timeline = timeline_of(checkpoint, &identity);
-            let set =
-                GtidSet::parse(peek.flavour, &checkpoint.gtid_set).map_err(|e| not_a_set(checkpoint, e))?;
+            let set = parse_set(peek.flavour, &checkpoint.gtid_set).map_err(|e| not_a_set(checkpoint, e))?;
             match timeline.server == identity {
                 true => at_place(&files, checkpoint, set, timeline, &mut plan)?,
                 false => at_set(&files, checkpoint, set, timeline, &mut plan).await?,

@@ -5,6 +5,7 @@
 mod bits;
 mod checkpoint;
 mod frame;
+pub mod gtid;
 mod key;
 pub mod limits;
 mod merge;

@@ -27,7 +27,7 @@ use tidemill_event::{Scn, Timeline};
 use tidemill_fetchers_api::{FetchError, Judge, Selector};
 
 use crate::event::{Flavour, FormatDescription, Header, Heartbeat, RawEvent, Rotate, kind};
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, read_set};
 use crate::limits::UNMEASURED_BYTES_MAX;
 use crate::place::{BinlogName, Place};
 use crate::prepared::PreparedStore;
@@ -432,7 +432,7 @@ impl Assembler {
     /// The set that was executed before the file began: it only counts where we do not know better.
     fn history(&mut self, header: &Header, body: &[u8]) -> Result<(), FetchError> {
         if self.executed.is_none() && !header.is_artificial() {
-            let set = GtidSet::read(self.flavour, body).map_err(|m| self.malformed(m))?;
+            let set = read_set(self.flavour, body).map_err(|m| self.malformed(m))?;
             self.executed = Some(set);
             self.executed_text = None;
         }

@@ -11,7 +11,7 @@ use tidemill_fetchers_api::FetchError;
 
 use super::{Assembler, Origin, Skip, Step};
 use crate::event::{CHECKSUM_BYTES, Flavour, HEADER_BYTES, Header, RawEvent, kind};
-use crate::gtid::GtidSet;
+use crate::gtid::parse_set;
 use crate::place::{BinlogName, Place};
 use crate::schema::Schemas;
 use crate::settings::ValuePolicy;
@@ -31,7 +31,7 @@ impl Log {
 
     fn with(skip: Skip, live: bool) -> Log {
         let timeline = Timeline { number: 1, server: "s".into() };
-        let executed = Some(GtidSet::parse(Flavour::MySql, "").unwrap());
+        let executed = Some(parse_set(Flavour::MySql, "").unwrap());
         let schemas = Schemas::open(None, timeline.server.clone()).unwrap();
         let lower_case_names = false;
         let after = None;

@@ -1,7 +1,7 @@
 //! The event that opens a transaction, in its three forms: MySQL's fixed one, MySQL's tagged one, MariaDB's.
 
 use crate::event::{Flavour, Header, kind};
-use crate::gtid::{Gtid, MySqlSet, Tag, Uuid};
+use crate::gtid::{Gtid, Tag, Uuid, mysql_number};
 use crate::wire::{Bytes, Malformed};
 
 /// What a transaction says of itself before it begins.
@@ -58,7 +58,7 @@ fn fixed(header: &Header, body: &[u8]) -> Result<GtidEvent, Malformed> {
     let number = b.u64()?;
     // An anonymous transaction has the number zero.
     let gtid = match header.kind {
-        kind::GTID => Some(Gtid::MySql { uuid, tag: Tag::default(), number: MySqlSet::number(number)? }),
+        kind::GTID => Some(Gtid::MySql { uuid, tag: Tag::default(), number: mysql_number(number)? }),
         _ => None,
     };
     let mut event = GtidEvent { gtid, commit_time_us: seconds(header), length: None, shape: Shape::Open };
@@ -97,7 +97,7 @@ fn tagged(header: &Header, body: &[u8]) -> Result<GtidEvent, Malformed> {
                     *byte = u8::try_from(b.varlen()?).map_err(|_| Malformed("a UUID has a byte over 255"))?;
                 }
             }
-            2 => number = Some(MySqlSet::number(signed(b.varlen()?)?)?),
+            2 => number = Some(mysql_number(signed(b.varlen()?)?)?),
             3 => tag = read_tag(&mut b)?,
             4 | 5 => drop(signed(b.varlen()?)?),
             6 => event.commit_time_us = b.varlen()? as i64,

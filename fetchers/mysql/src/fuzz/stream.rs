@@ -12,7 +12,7 @@ use tidemill_fetchers_api::FetchError;
 use crate::assemble::{Assembler, Origin, Skip, Step};
 use crate::event::{Flavour, HEADER_BYTES, Header, RawEvent, Rotate, kind};
 use crate::fuzz::{flavour, policy, unpacks_to_little};
-use crate::gtid::GtidSet;
+use crate::gtid::parse_set;
 use crate::place::{BinlogName, Place};
 use crate::schema::{Answer, Schemas};
 use crate::transport::Payload;
@@ -76,7 +76,7 @@ fn events(mut data: &[u8]) -> Vec<Given<'_>> {
 
 fn origin(settings: u8) -> (Origin, Flavour) {
     let flavour = flavour(settings);
-    let empty = GtidSet::parse(flavour, "").expect("nothing is the empty set");
+    let empty = parse_set(flavour, "").expect("nothing is the empty set");
     let skip = Skip { before_us: (settings & SKIPS != 0).then_some(1_000_000), ..Skip::default() };
     let timeline = Timeline { number: 1, server: "server".into() };
     let schemas = Schemas::open(None, timeline.server.clone()).expect("nothing is opened");

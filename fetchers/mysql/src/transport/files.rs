@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 use crate::event::{
     Checksums, FLAG_IN_USE, Flavour, FormatDescription, HEADER_BYTES, Header, RawEvent, kind,
 };
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, read_set};
 use crate::limits::{EVENT_BYTES_MAX, FOLLOW_PAUSE, READ_BYTES};
 use crate::options::{FileOptions, FileSet};
 use crate::place::{BinlogName, Place};
@@ -107,7 +107,7 @@ impl Peek {
                 Some(Item::Event(RawEvent { header, body })) => {
                     let mut peek = peek.ok_or_else(|| damaged(name, 4, NO_DESCRIPTION))?;
                     if matches!(header.kind, kind::PREVIOUS_GTIDS | kind::GTID_LIST) {
-                        peek.history = GtidSet::read(peek.flavour, body).ok();
+                        peek.history = read_set(peek.flavour, body).ok();
                     }
                     return Ok(peek);
                 }

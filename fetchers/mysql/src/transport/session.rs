@@ -8,7 +8,7 @@ use tidemill_event::{Position, Timeline};
 use tidemill_fetchers_api::FetchError;
 
 use crate::event::{Flavour, kind};
-use crate::gtid::{GtidSet, MariaDbState, MySqlSet, NotASet};
+use crate::gtid::{GtidSet, MariaDbState, MySqlSet, NotASet, encode_mysql, parse_set};
 use crate::options::ServerOptions;
 use crate::place::{BinlogName, Place};
 use crate::transport::connection::{Connection, Row};
@@ -55,7 +55,7 @@ pub(crate) async fn read_facts(connection: &mut Connection) -> Result<Facts, Tra
     let get = |name: &str| variables.get(name).map_or("", String::as_str);
     let flavour = if get("version").contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
     check_binlog(&variables)?;
-    let set = |text: &str| GtidSet::parse(flavour, text).map_err(nonsense);
+    let set = |text: &str| parse_set(flavour, text).map_err(nonsense);
     let executed = set(get(if flavour == Flavour::MySql { "gtid_executed" } else { "gtid_binlog_pos" }))?;
     Ok(Facts {
         flavour,
@@ -166,7 +166,7 @@ impl Facts {
         let query = format!("SELECT BINLOG_GTID_POS('{}', {})", oldest.as_str(), Place::FIRST_OFFSET);
         let rows = connection.query(&query).await?;
         let text = rows.first().and_then(|row| row.at(0)).unwrap_or_default();
-        self.purged = GtidSet::parse(self.flavour, text).map_err(nonsense)?;
+        self.purged = parse_set(self.flavour, text).map_err(nonsense)?;
         Ok(())
     }
 
@@ -215,7 +215,7 @@ impl Resume {
         connection.run(&session(options, facts.flavour)).await?;
         connection.register(server_id).await?;
         let command = match self.by_gtid(facts) {
-            Some(GtidSet::MySql(set)) => dump_wide(server_id, "", Place::FIRST_OFFSET, &set.encode()),
+            Some(GtidSet::MySql(set)) => dump_wide(server_id, "", Place::FIRST_OFFSET, &encode_mysql(set)),
             Some(set @ GtidSet::MariaDb(_)) => {
                 let state = format!("SET @slave_connect_state='{set}', @slave_gtid_strict_mode=1");
                 connection.run(&state).await?;
@@ -237,7 +237,7 @@ impl Resume {
         match u32::try_from(place.offset) {
             Ok(offset) => dump_by_place(facts.flavour, server_id, file, offset),
             Err(_) if facts.flavour == Flavour::MySql && facts.has_gtids => {
-                dump_wide(server_id, file, place.offset, &MySqlSet::default().encode())
+                dump_wide(server_id, file, place.offset, &encode_mysql(&MySqlSet::default()))
             }
             Err(_) => dump_by_place(facts.flavour, server_id, file, Place::FIRST_OFFSET as u32),
         }
@@ -422,7 +422,8 @@ mod tests {
         let (mut connection, options, facts) = connect(&server).await;
         server.sql("CREATE DATABASE e").await.unwrap();
         connection.run(&session(&options, facts.flavour)).await.unwrap();
-        let command = dump_wide(77, facts.end.file.as_str(), facts.end.offset, &MySqlSet::default().encode());
+        let command =
+            dump_wide(77, facts.end.file.as_str(), facts.end.offset, &encode_mysql(&MySqlSet::default()));
         connection.dump(&command).await.unwrap();
         let mut transport = ServerTransport::new(connection, options.heartbeat);
         let offset = look(&mut transport, |event| {

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::gtid::NotASet;
-use crate::wire::{Bytes, Malformed};
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MariaDbSet(BTreeMap<u32, Last>);
+pub struct MariaDbSet(BTreeMap<u32, Last>);
 
 /// The last transaction of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,23 +18,25 @@ struct Last {
 }
 
 impl MariaDbSet {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// What comes next in the log replaces whatever the domain had, also that of another server. Its number may be the
     /// lower one: outside of the strict mode nothing keeps servers from counting apart.
-    pub(crate) fn add(&mut self, domain: u32, server: u32, sequence: u64) {
+    pub fn add(&mut self, domain: u32, server: u32, sequence: u64) {
         self.0.insert(domain, Last { server, sequence });
     }
 
-    pub(crate) fn contains(&self, domain: u32, sequence: u64) -> bool {
+    /// Whether the domain is that far.
+    pub fn contains(&self, domain: u32, sequence: u64) -> bool {
         self.0.get(&domain).is_some_and(|last| sequence <= last.sequence)
     }
 
     /// The transactions that are not in that server's log. Another server's with the same or a higher number do not
     /// count: two histories that parted have those too.
-    pub(crate) fn missing_from_state(&self, state: &MariaDbState) -> MariaDbSet {
+    pub fn missing_from_state(&self, state: &MariaDbState) -> MariaDbSet {
         let missing = |(domain, last): &(&u32, &Last)| {
             state.0.get(&(**domain, last.server)).is_none_or(|sequence| *sequence < last.sequence)
         };
@@ -43,26 +44,15 @@ impl MariaDbSet {
     }
 
     /// The domains in which `self` is further than `other`.
-    pub(crate) fn minus(&self, other: &MariaDbSet) -> MariaDbSet {
+    pub fn minus(&self, other: &MariaDbSet) -> MariaDbSet {
         let ahead = |(domain, last): &(&u32, &Last)| !other.contains(**domain, last.sequence);
         MariaDbSet(self.0.iter().filter(ahead).map(|(domain, last)| (*domain, *last)).collect())
     }
 
-    pub(crate) fn parse(text: &str) -> Result<MariaDbSet, NotASet> {
+    /// The set that a text is: `gtid_binlog_pos`, `gtid_slave_pos`.
+    pub fn parse(text: &str) -> Result<MariaDbSet, NotASet> {
         let mut set = MariaDbSet::default();
         for (domain, server, sequence) in parse(text)? {
-            set.add(domain, server, sequence);
-        }
-        Ok(set)
-    }
-
-    /// The body of GTID_LIST: the last of a domain stands behind the other servers' of that domain.
-    pub(crate) fn read(mut b: Bytes<'_>) -> Result<MariaDbSet, Malformed> {
-        const COUNT_BITS: u32 = 28;
-        let count = b.u32()? & ((1 << COUNT_BITS) - 1);
-        let mut set = MariaDbSet::default();
-        for _ in 0..count {
-            let (domain, server, sequence) = (b.u32()?, b.u32()?, b.u64()?);
             set.add(domain, server, sequence);
         }
         Ok(set)
@@ -71,10 +61,11 @@ impl MariaDbSet {
 
 /// What a server has in its log or had there before it was purged: `gtid_binlog_state`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MariaDbState(BTreeMap<(u32, u32), u64>);
+pub struct MariaDbState(BTreeMap<(u32, u32), u64>);
 
 impl MariaDbState {
-    pub(crate) fn parse(text: &str) -> Result<MariaDbState, NotASet> {
+    /// What the text of `gtid_binlog_state` is.
+    pub fn parse(text: &str) -> Result<MariaDbState, NotASet> {
         let entries = parse(text)?.into_iter();
         Ok(MariaDbState(entries.map(|(domain, server, sequence)| ((domain, server), sequence)).collect()))
     }
@@ -152,11 +143,6 @@ mod tests {
             }
             prop_assert_eq!(set(&list.to_string()), list.clone());
             prop_assert!(list.minus(&list).is_empty());
-        }
-
-        #[test]
-        fn damaged_bytes_are_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-            let _ = MariaDbSet::read(Bytes(&bytes));
         }
     }
 }

@@ -1,46 +1,62 @@
-//! Global transaction ids and sets of them: what a reader has, what a server has, and what is missing between the two.
+//! Global transaction ids of MySQL and MariaDB and sets of them, in the servers' own text form: what a reader has, what a
+//! server has, and what is missing between the two. Their forms in bytes are the fetcher's.
 
 mod mariadb;
 mod mysql;
 
 use std::fmt;
 
-pub(crate) use mariadb::{MariaDbSet, MariaDbState};
-pub(crate) use mysql::MySqlSet;
-
-use crate::event::Flavour;
-use crate::wire::{Bytes, Malformed};
+pub use mariadb::{MariaDbSet, MariaDbState};
+pub use mysql::MySqlSet;
 
 /// A server's UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Uuid(pub(crate) [u8; 16]);
+pub struct Uuid(pub [u8; 16]);
 
 /// The tag of a GTID; empty for most.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Tag(Box<str>);
+pub struct Tag(Box<str>);
 
 /// One transaction's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Gtid {
-    MySql { uuid: Uuid, tag: Tag, number: u64 },
-    MariaDb { domain: u32, server: u32, sequence: u64 },
+pub enum Gtid {
+    /// `UUID:NUMBER` or `UUID:TAG:NUMBER`.
+    MySql {
+        /// The server that it was first committed on.
+        uuid: Uuid,
+        /// Its tag.
+        tag: Tag,
+        /// Counts from 1.
+        number: u64,
+    },
+    /// `DOMAIN-SERVER-SEQUENCE`.
+    MariaDb {
+        /// The replication domain.
+        domain: u32,
+        /// The server that it was first committed on.
+        server: u32,
+        /// Counts in the domain.
+        sequence: u64,
+    },
 }
 
 /// A text that is not a set of GTIDs.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a set of GTIDs")]
-pub(crate) struct NotASet(pub(crate) String);
+pub struct NotASet(pub String);
 
 /// A set of transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum GtidSet {
+pub enum GtidSet {
+    /// Of MySQL.
     MySql(MySqlSet),
+    /// Of MariaDB.
     MariaDb(MariaDbSet),
 }
 
 impl Uuid {
     /// The UUID that a text is, in any case, with its four dashes.
-    pub(crate) fn parse(text: &str) -> Option<Uuid> {
+    pub fn parse(text: &str) -> Option<Uuid> {
         const DASHES: [usize; 4] = [8, 13, 18, 23];
         let text = text.as_bytes();
         if text.len() != 36 || DASHES.iter().any(|at| text[*at] != b'-') {
@@ -77,7 +93,7 @@ impl Tag {
     const BYTES_MAX: usize = 32;
 
     /// The tag of that name: a letter or underscore, then letters, digits and underscores; kept in lower case.
-    pub(crate) fn new(name: &[u8]) -> Option<Tag> {
+    pub fn new(name: &[u8]) -> Option<Tag> {
         let fits =
             |(i, c): (usize, &u8)| c.is_ascii_alphabetic() || *c == b'_' || (i > 0 && c.is_ascii_digit());
         if name.len() > Self::BYTES_MAX || !name.iter().enumerate().all(fits) {
@@ -87,12 +103,31 @@ impl Tag {
         Some(Tag(name.to_ascii_lowercase().into()))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// Its text, in lower case.
+    pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Gtid {
+    /// The id that a text is, of either family.
+    pub fn parse(text: &str) -> Option<Gtid> {
+        let Some((uuid, rest)) = text.split_once(':') else { return Gtid::parse_mariadb(text) };
+        let (tag, number) = rest.split_once(':').unwrap_or(("", rest));
+        let number = number.parse().ok().filter(|number| MySqlSet::is_number(*number))?;
+        Some(Gtid::MySql { uuid: Uuid::parse(uuid)?, tag: Tag::new(tag.as_bytes())?, number })
+    }
+
+    fn parse_mariadb(text: &str) -> Option<Gtid> {
+        let mut fields = text.split('-');
+        let (domain, server) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let sequence = fields.next()?.parse().ok()?;
+        fields.next().is_none().then_some(Gtid::MariaDb { domain, server, sequence })
     }
 }
 
@@ -116,23 +151,17 @@ impl fmt::Display for GtidSet {
 }
 
 impl GtidSet {
-    /// The set that a text of that family is.
-    pub(crate) fn parse(flavour: Flavour, text: &str) -> Result<GtidSet, NotASet> {
-        match flavour {
-            Flavour::MySql => MySqlSet::parse(text).map(GtidSet::MySql),
-            Flavour::MariaDb => MariaDbSet::parse(text).map(GtidSet::MariaDb),
+    /// The set that a text is, of the family whose form it has; `None` for an empty one, which both have.
+    pub fn parse(text: &str) -> Result<Option<GtidSet>, NotASet> {
+        match text {
+            text if text.trim().is_empty() => Ok(None),
+            text if text.contains(':') => MySqlSet::parse(text).map(GtidSet::MySql).map(Some),
+            text => MariaDbSet::parse(text).map(GtidSet::MariaDb).map(Some),
         }
     }
 
-    /// The set that stands at the beginning of a file: PREVIOUS_GTIDS or GTID_LIST.
-    pub(crate) fn read(flavour: Flavour, body: &[u8]) -> Result<GtidSet, Malformed> {
-        match flavour {
-            Flavour::MySql => MySqlSet::read(body).map(GtidSet::MySql),
-            Flavour::MariaDb => MariaDbSet::read(Bytes(body)).map(GtidSet::MariaDb),
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
         match self {
             GtidSet::MySql(set) => set.is_empty(),
             GtidSet::MariaDb(set) => set.is_empty(),
@@ -140,7 +169,7 @@ impl GtidSet {
     }
 
     /// Adds one transaction. One of the other family is not added: the caller has checked the file's family.
-    pub(crate) fn add(&mut self, gtid: &Gtid) {
+    pub fn add(&mut self, gtid: &Gtid) {
         match (self, gtid) {
             (GtidSet::MySql(set), Gtid::MySql { uuid, tag, number }) => set.add(*uuid, tag, *number),
             (GtidSet::MariaDb(set), Gtid::MariaDb { domain, server, sequence }) => {
@@ -150,7 +179,8 @@ impl GtidSet {
         }
     }
 
-    pub(crate) fn contains(&self, gtid: &Gtid) -> bool {
+    /// Whether the transaction is one of them.
+    pub fn contains(&self, gtid: &Gtid) -> bool {
         match (self, gtid) {
             (GtidSet::MySql(set), Gtid::MySql { uuid, tag, number }) => set.contains(*uuid, tag, *number),
             (GtidSet::MariaDb(set), Gtid::MariaDb { domain, sequence, .. }) => {
@@ -160,8 +190,8 @@ impl GtidSet {
         }
     }
 
-    /// What of `self` is not in `other`; empty: `self` is a subset.
-    pub(crate) fn missing_from(&self, other: &GtidSet) -> GtidSet {
+    /// What of `self` is not in `other`; empty: `self` is a subset. Nothing of one family is in a set of the other.
+    pub fn missing_from(&self, other: &GtidSet) -> GtidSet {
         match (self, other) {
             (GtidSet::MySql(a), GtidSet::MySql(b)) => GtidSet::MySql(a.minus(b)),
             (GtidSet::MariaDb(a), GtidSet::MariaDb(b)) => GtidSet::MariaDb(a.minus(b)),
@@ -172,7 +202,30 @@ impl GtidSet {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn an_id_survives_its_text_and_tells_its_family() {
+        for text in [
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562:7",
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562:tag:7",
+            "0-1-18446744073709551615",
+        ] {
+            assert_eq!(Gtid::parse(text).unwrap().to_string(), text);
+            let set = GtidSet::parse(text).unwrap().unwrap();
+            assert!(set.contains(&Gtid::parse(text).unwrap()), "{text}");
+        }
+        for wrong in ["", "x", "0-1", "0-1-2-3", "3e11fa47-71ca-11e1-9e33-c80aa9429562:0", "x:1"] {
+            assert_eq!(Gtid::parse(wrong), None, "{wrong}");
+        }
+        assert_eq!(GtidSet::parse(" "), Ok(None));
+        let (one, other) = (
+            GtidSet::parse("0-1-5").unwrap().unwrap(),
+            GtidSet::parse("3e11fa47-71ca-11e1-9e33-c80aa9429562:7"),
+        );
+        assert_eq!(one.missing_from(&other.unwrap().unwrap()), one);
+    }
 
     #[test]
     fn l74_a_uuid_survives_its_text_and_nothing_else_is_one() {

@@ -4,31 +4,34 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::gtid::{NotASet, Tag, Uuid};
-use crate::wire::{Bytes, Malformed};
 
 /// Sorted, disjoint, non-adjacent half-open ranges.
 type Ranges = Vec<(u64, u64)>;
 
 /// See the module. No entry is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MySqlSet(BTreeMap<(Uuid, Tag), Ranges>);
+pub struct MySqlSet(BTreeMap<(Uuid, Tag), Ranges>);
 
 const NUMBER_MAX: u64 = i64::MAX as u64;
 
 impl MySqlSet {
-    /// The number of a transaction, where it is one.
-    pub(crate) fn number(number: u64) -> Result<u64, Malformed> {
-        match (1..NUMBER_MAX).contains(&number) {
-            true => Ok(number),
-            false => Err(Malformed("a GTID has an impossible number")),
-        }
+    /// Whether a transaction can have that number.
+    pub fn is_number(number: u64) -> bool {
+        (1..NUMBER_MAX).contains(&number)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether transactions can have the numbers from the one up to, without, the other.
+    pub fn is_range((from, to): (u64, u64)) -> bool {
+        0 < from && from < to && to <= NUMBER_MAX
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn add(&mut self, uuid: Uuid, tag: &Tag, number: u64) {
+    /// Adds one transaction.
+    pub fn add(&mut self, uuid: Uuid, tag: &Tag, number: u64) {
         if let Some(ranges) = self.0.get_mut(&(uuid, tag.clone())) {
             // By far the most transactions follow the last one.
             if let Some(last) = ranges.last_mut().filter(|last| last.1 == number) {
@@ -39,7 +42,12 @@ impl MySqlSet {
         self.add_range(uuid, tag, (number, number + 1));
     }
 
-    fn add_range(&mut self, uuid: Uuid, tag: &Tag, (mut from, mut to): (u64, u64)) {
+    /// Adds the transactions from the one number up to, without, the other.
+    ///
+    /// # Panics
+    /// When a transaction cannot have those numbers, see [`MySqlSet::is_range`].
+    pub fn add_range(&mut self, uuid: Uuid, tag: &Tag, (mut from, mut to): (u64, u64)) {
+        assert!(MySqlSet::is_range((from, to)), "the caller has checked them");
         let ranges = self.0.entry((uuid, tag.clone())).or_default();
         let first = ranges.partition_point(|r| r.1 < from);
         let mut end = first;
@@ -51,13 +59,15 @@ impl MySqlSet {
         ranges.splice(first..end, [(from, to)]);
     }
 
-    pub(crate) fn contains(&self, uuid: Uuid, tag: &Tag, number: u64) -> bool {
+    /// Whether the transaction is one of them.
+    pub fn contains(&self, uuid: Uuid, tag: &Tag, number: u64) -> bool {
         let Some(ranges) = self.0.get(&(uuid, tag.clone())) else { return false };
         let at = ranges.partition_point(|r| r.1 <= number);
         ranges.get(at).is_some_and(|r| r.0 <= number)
     }
 
-    pub(crate) fn minus(&self, other: &MySqlSet) -> MySqlSet {
+    /// What of `self` is not in `other`.
+    pub fn minus(&self, other: &MySqlSet) -> MySqlSet {
         let mut left = MySqlSet::default();
         for (key, ranges) in &self.0 {
             let taken = other.0.get(key).map_or(&[][..], Vec::as_slice);
@@ -69,7 +79,8 @@ impl MySqlSet {
         left
     }
 
-    pub(crate) fn parse(text: &str) -> Result<MySqlSet, NotASet> {
+    /// The set that a text is.
+    pub fn parse(text: &str) -> Result<MySqlSet, NotASet> {
         let wrong = || NotASet(text.to_owned());
         let mut set = MySqlSet::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -87,58 +98,15 @@ impl MySqlSet {
         Ok(set)
     }
 
-    /// The body of PREVIOUS_GTIDS; the form of [`MySqlSet::encode`].
-    pub(crate) fn read(body: &[u8]) -> Result<MySqlSet, Malformed> {
-        let mut b = Bytes(body);
-        let count = b.u64()?;
-        let has_tags = count >> 56 != 0;
-        let count = if has_tags { (count << 8) >> 16 } else { count };
-        let mut set = MySqlSet::default();
-        for _ in 0..count {
-            let uuid = Uuid(b.array()?);
-            let mut tag = Tag::default();
-            if has_tags {
-                let length = usize::try_from(b.varlen()?).unwrap_or(usize::MAX);
-                tag = Tag::new(b.take(length)?).ok_or(Malformed("a GTID has an impossible tag"))?;
-            }
-            for _ in 0..b.u64()? {
-                let range = (b.u64()?, b.u64()?);
-                if range.0 == 0 || range.0 >= range.1 || range.1 > NUMBER_MAX {
-                    return Err(Malformed("a GTID interval is impossible"));
-                }
-                set.add_range(uuid, &tag, range);
-            }
-        }
-        Ok(set)
-    }
-
-    /// What the dump command carries: the tagged form where there is a tag, else the form that every release knows.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        const TAGGED: u64 = 1;
-        let has_tags = self.0.keys().any(|(_, tag)| !tag.is_empty());
-        let count = self.0.len() as u64;
-        let head = if has_tags { TAGGED << 56 | count << 8 | TAGGED } else { count };
-        let mut out = head.to_le_bytes().to_vec();
-        for ((uuid, tag), ranges) in &self.0 {
-            out.extend_from_slice(&uuid.0);
-            if has_tags {
-                // A length below 128 takes one byte, shifted by one.
-                out.push((tag.as_str().len() as u8) << 1);
-                out.extend_from_slice(tag.as_str().as_bytes());
-            }
-            out.extend_from_slice(&(ranges.len() as u64).to_le_bytes());
-            for (from, to) in ranges {
-                out.extend_from_slice(&from.to_le_bytes());
-                out.extend_from_slice(&to.to_le_bytes());
-            }
-        }
-        out
+    /// Its servers and tags, in order, each with its ranges.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Uuid, &Tag, &[(u64, u64)])> {
+        self.0.iter().map(|((uuid, tag), ranges)| (*uuid, tag, &ranges[..]))
     }
 }
 
 fn parse_range(field: &str) -> Option<(u64, u64)> {
     let (from, to) = field.split_once('-').unwrap_or((field, field));
-    let number = |text: &str| text.trim().parse::<u64>().ok().filter(|n| (1..NUMBER_MAX).contains(n));
+    let number = |text: &str| text.trim().parse::<u64>().ok().filter(|n| MySqlSet::is_number(*n));
     let (from, to) = (number(from)?, number(to)?);
     (from <= to).then_some((from, to + 1))
 }
@@ -256,10 +224,9 @@ mod tests {
         }
 
         #[test]
-        fn l74_a_set_survives_its_text_and_its_bytes(a in models()) {
+        fn l74_a_set_survives_its_text(a in models()) {
             let x = of(&a);
             prop_assert_eq!(&set(&x.to_string()), &x);
-            prop_assert_eq!(&MySqlSet::read(&x.encode()).unwrap(), &x);
         }
 
         #[test]
@@ -270,11 +237,6 @@ mod tests {
                 shuffled.add(uuid, &tag, *number);
             }
             prop_assert_eq!(shuffled, of(&a.into_iter().collect()));
-        }
-
-        #[test]
-        fn damaged_bytes_are_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = MySqlSet::read(&bytes);
         }
     }
 
