@@ -192,6 +192,19 @@ impl Instance {
         self.wait()
     }
 
+    /// Its output, if it has ended by itself.
+    pub fn ended(&mut self) -> Option<Output> {
+        let status = self.child.try_wait().expect("it is our child")?;
+        let lines = self.lines.by_ref().map_while(Result::ok).collect();
+        let errors = self.errors.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        Some(Output { status, lines, errors })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Output {
         let lines = self.lines.by_ref().map_while(Result::ok).collect();

@@ -3,6 +3,8 @@
 
 mod committed;
 mod instance;
+mod relay;
 
 pub use committed::Committed;
 pub use instance::{Change, Folder, Instance, Output, server_source};
+pub use relay::{Answer, Follow, Relay, free_port, python};

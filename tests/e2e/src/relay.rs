@@ -1,0 +1,187 @@
+//! A relay as strangers see it: by `curl`, and by Python. What is asked and answered goes through these programs, never
+//! through our own client.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::{Folder, Instance, Output};
+
+/// A port of loopback that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// A relay that serves.
+#[derive(Debug)]
+pub struct Relay {
+    /// Its process.
+    pub instance: Instance,
+    port: u16,
+}
+
+impl Folder {
+    /// Starts `tidemill relay` (or `up`), whose configuration lets it listen on that port of loopback, and waits until it
+    /// is ready.
+    pub fn serve(&self, command: &str, port: u16) -> Relay {
+        let mut relay = Relay { instance: self.start(&[command]), port };
+        relay.wait_for("readyz", |answer| answer.status == 200);
+        relay
+    }
+
+    /// As [`Folder::serve`], without waiting: its sources may not be reachable.
+    pub fn serve_unready(&self, command: &str, port: u16) -> Relay {
+        let mut relay = Relay { instance: self.start(&[command]), port };
+        relay.wait_for("healthz", |answer| answer.status != 0);
+        relay
+    }
+}
+
+/// What `curl` got.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status; 0 where there was no answer.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The body's lines as JSON.
+    pub fn lines(&self) -> Vec<Value> {
+        self.body.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+    }
+}
+
+impl Relay {
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.port)
+    }
+
+    /// GET of a path, by `curl` with these arguments more.
+    pub fn get_with(&self, path: &str, arguments: &[&str]) -> Answer {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "60", "-w", "\n%{http_code}"]).args(arguments).arg(self.url(path));
+        let output = command.stdin(Stdio::null()).output().expect("curl is installed");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (body, status) = text.rsplit_once('\n').expect("curl writes the status behind the body");
+        Answer { status: status.trim().parse().unwrap_or(0), body: body.to_owned() }
+    }
+
+    /// GET of a path.
+    pub fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[])
+    }
+
+    /// POST of a path without a body.
+    pub fn post(&self, path: &str) -> Answer {
+        self.get_with(path, &["-X", "POST"])
+    }
+
+    /// Asks until the answer fulfils the condition.
+    pub fn wait_for(&mut self, path: &str, condition: impl Fn(&Answer) -> bool) -> Answer {
+        loop {
+            let answer = self.get(path);
+            if condition(&answer) {
+                return answer;
+            }
+            if let Some(output) = self.instance.ended() {
+                panic!("the relay has ended: {}", output.errors);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// The metric of that name and these labels, as they are written; zero where it is not there.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.get("metrics").body;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a metric has a number"))
+    }
+
+    /// Follows a path, by `curl` with these arguments more.
+    pub fn follow(&self, path: &str, arguments: &[&str]) -> Follow {
+        let mut command = Command::new("curl");
+        command.args(["-sSN"]).args(arguments).arg(self.url(path));
+        Follow::start(command)
+    }
+
+    /// Ends it as SIGTERM does.
+    pub fn terminate(self) -> Output {
+        self.instance.terminate()
+    }
+}
+
+/// A program that reads a stream. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Follow {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Follow {
+    fn start(mut command: Command) -> Follow {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("curl is installed");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        Follow { child, lines }
+    }
+
+    /// The next line; `None` when the stream has ended.
+    pub fn line(&mut self) -> Option<String> {
+        self.lines.next()?.ok()
+    }
+
+    /// The next line that is a change, with the checkpoints left out.
+    pub fn change(&mut self) -> Option<Value> {
+        loop {
+            let value: Value = serde_json::from_str(&self.line()?).ok()?;
+            if value.get("op").is_some() {
+                return Some(value);
+            }
+        }
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended: whether all that was sent has come.
+    pub fn wait(mut self) -> bool {
+        self.lines.by_ref().for_each(drop);
+        self.child.wait().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A Python with pyarrow. `tests/get-python.sh` gets it.
+pub fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let tools = std::env::var_os("TIDEMILL_TOOLS").map_or_else(|| root.join(".tools"), PathBuf::from);
+        let prefix = tools.join("python");
+        let status =
+            Command::new("bash").arg(root.join("tests/get-python.sh")).env("PREFIX", &prefix).status();
+        assert!(status.expect("bash runs").success(), "tests/get-python.sh says why");
+        prefix.join("bin/python")
+    })
+}
