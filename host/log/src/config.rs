@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidemill_event::Position;
+use tidemill_event::gtid::GtidSet;
 
 use crate::limits::{MEMORY_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT};
 
@@ -61,6 +62,15 @@ pub enum From {
     Now,
     /// With the first transaction after this position. One that is ahead of the log waits for it.
     After(Position),
+    /// With the first transaction that is not in this set, as another server of the lineage executed it. Where `after` is
+    /// given, it is a position up to which the reader has everything. Positions on the way are of this log; the windows'
+    /// sets of executed transactions hold this set too, so a checkpoint from the middle is as good.
+    Executed {
+        /// What the reader has.
+        set: Box<GtidSet>,
+        /// Everything up to here is in the set.
+        after: Option<Position>,
+    },
     /// With the first transaction that committed at this time or later: microseconds since 1970-01-01 UTC. What
     /// follows it in the log is given whatever its time.
     Time(i64),

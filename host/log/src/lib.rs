@@ -31,6 +31,7 @@ mod ring;
 mod scan;
 mod schemas;
 mod segment;
+mod skip;
 mod state;
 mod sync;
 mod trim;

@@ -1,11 +1,13 @@
 //! From a checkpoint, which may come from another relay, to a place in this log. A server's clock is the same for all who
-//! read it, so where the log has that server the SCN is the place.
+//! read it, so where the log has that server the SCN is the place; where it has another one of the lineage, the set of
+//! executed transactions says what the reader has.
 
+use tidemill_event::gtid::{GtidSet, NotASet};
 use tidemill_event::{Checkpoint, Position, Scn, Timeline};
 
 use crate::config::From;
 use crate::error::{OtherLineage, OtherSource, ReadError};
-use crate::state::State;
+use crate::state::{Head, State};
 
 /// A stretch of the log on one timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,18 +25,50 @@ pub(crate) fn locate(state: &State, checkpoint: &Checkpoint) -> Result<From, Rea
         return Err(OtherSource { theirs, ours }.into());
     }
     let stretches = stretches(state);
-    match choose(&stretches, checkpoint) {
-        Some(stretch) => {
-            let timeline = stretch.timeline.number;
-            Ok(From::After(Position { timeline, scn: checkpoint.position.scn }))
+    let set = GtidSet::parse(&checkpoint.gtid_set);
+    let chosen = choose(&stretches, checkpoint);
+    match (chosen, set) {
+        (Some(stretch), set) if !is_beyond(stretch, &stretches, checkpoint) => {
+            Ok(by_position(stretch, checkpoint, set))
         }
-        None => Err(OtherLineage {
+        // What the reader saw more of a server than this log did, the next server may have under positions of its own.
+        (_, Ok(Some(set))) if is_related(head, &set) => {
+            Ok(From::Executed { set: Box::new(set), after: None })
+        }
+        (Some(stretch), _) => Ok(by_position(stretch, checkpoint, Ok(None))),
+        (None, set) => Err(OtherLineage {
             theirs: checkpoint.server.clone(),
             scn: checkpoint.position.scn,
             ours: stretches.iter().map(|s| s.timeline.server.to_string()).collect(),
-            why: "none of them is that server".into(),
+            why: why_not(&set).into(),
         }
         .into()),
+    }
+}
+
+/// By the SCN, which is exact. The set says what a reader has beyond it that came from another server; on MariaDB, where
+/// only the last of a domain is known and servers may count apart, the position alone is believed.
+fn by_position(stretch: &Stretch, checkpoint: &Checkpoint, set: Result<Option<GtidSet>, NotASet>) -> From {
+    let after = Position { timeline: stretch.timeline.number, scn: checkpoint.position.scn };
+    match set {
+        Ok(Some(set @ GtidSet::MySql(_))) => From::Executed { set: Box::new(set), after: Some(after) },
+        _ => From::After(after),
+    }
+}
+
+/// Whether the timeline ended in this log before the checkpoint.
+fn is_beyond(stretch: &Stretch, all: &[Stretch], checkpoint: &Checkpoint) -> bool {
+    stretch.upto < checkpoint.position.scn && all.last() != Some(stretch)
+}
+
+fn is_related(head: &Head, set: &GtidSet) -> bool {
+    GtidSet::parse(&head.executed).ok().flatten().is_some_and(|ours| ours.is_related(set))
+}
+
+fn why_not(set: &Result<Option<GtidSet>, NotASet>) -> &'static str {
+    match set {
+        Ok(Some(_)) => "none of them is that server, and none of its executed transactions is in this log",
+        _ => "none of them is that server, and it has no set of executed transactions",
     }
 }
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidemill_event::gtid::GtidSet;
 use tidemill_event::{
     Decoded, Frame, FrameError, Part, Position, SchemaSet, Scn, TableSchema, Window, decode, encode_window,
 };
@@ -16,6 +17,7 @@ use crate::history::Entry;
 use crate::index::Index;
 use crate::ring::Place;
 use crate::scan::{Fetch, Fetched, FrameCursor, Next};
+use crate::skip::Skip;
 use crate::state::{Look, Piece, Segment, Shared, State};
 use crate::trim::without_first;
 
@@ -32,6 +34,8 @@ pub struct Reader {
     position: Option<Position>,
     /// Leave out transactions until the first that committed at this time or later.
     since_us: Option<i64>,
+    /// Leave out transactions that the reader has from elsewhere.
+    skip: Option<Skip>,
     /// The segment that is read from disk.
     disk: Option<Disk>,
     /// The segment of history that was fetched again since its copy on this disk was damaged.
@@ -76,8 +80,10 @@ impl Reader {
     pub(crate) fn open(shared: Arc<Shared>, from: From) -> Result<Reader, ReadError> {
         let changed = shared.changed.subscribe();
         let since_us = if let From::Time(time) = &from { Some(*time) } else { None };
+        let skip =
+            if let From::Executed { set, .. } = &from { Some(Skip::new((**set).clone())) } else { None };
         let (place, passed, position) = begin(&shared.state(), from)?;
-        Ok(Reader { shared, changed, place, passed, position, since_us, disk: None, again: None })
+        Ok(Reader { shared, changed, place, passed, position, since_us, skip, disk: None, again: None })
     }
 
     /// The next window; waits for it. An idle source gives empty windows as it moves on. `None`: the writer has
@@ -174,8 +180,9 @@ impl Reader {
             Look::Nothing => Ok(Found::Step(Step::Nothing)),
             Look::Closed => Ok(Found::Step(Step::Closed)),
             Look::Idle(window) => {
-                self.position = Some(window.position());
-                Ok(Found::Step(Step::Given(Given { window: Arc::new(window), frame: None })))
+                let given = self.without_known(Given { window: Arc::new(window), frame: None });
+                self.position = Some(given.window.position());
+                Ok(Found::Step(Step::Given(given)))
             }
             Look::Moved(place) => {
                 (self.place, self.disk) = (place, None);
@@ -303,6 +310,9 @@ impl Reader {
     /// What of a stored window this reader is to get: all of it, a part, or nothing.
     fn give(&mut self, window: Arc<Window>, frame: Frame) -> Result<Option<Given>, ReadError> {
         self.check_follows(&window)?;
+        if self.skip.as_ref().is_some_and(|skip| !skip.joins(&window)) {
+            return Err(self.too_old());
+        }
         self.passed = Some(window.position());
         let known =
             self.position.filter(|p| p.timeline == window.timeline.number).map_or(Scn::ZERO, |p| p.scn);
@@ -321,11 +331,26 @@ impl Reader {
             Some(last) => window.transactions[last].scn.max(known),
             None => window.span.after.max(known),
         };
-        if left_out == 0 && after == window.span.after {
-            return Ok(Some(Given { window, frame: Some(frame) }));
+        let given = if left_out == 0 && after == window.span.after {
+            Given { window, frame: Some(frame) }
+        } else {
+            Given { window: Arc::new(without_first(&window, left_out, after)), frame: None }
+        };
+        Ok(Some(self.without_known(given)))
+    }
+
+    /// Without what the reader has from another server.
+    fn without_known(&mut self, given: Given) -> Given {
+        let Some(skip) = &mut self.skip else { return given };
+        let (rest, is_done) = skip.apply(&given.window);
+        if is_done {
+            self.skip = None;
         }
-        let trimmed = without_first(&window, left_out, after);
-        Ok(Some(Given { window: Arc::new(trimmed), frame: None }))
+        let is_same = rest.transactions.len() == given.window.transactions.len();
+        if is_same && rest.executed == given.window.executed {
+            return given;
+        }
+        Given { window: Arc::new(rest), frame: None }
     }
 
     /// How many transactions stay out when those before a time do; `None`: all of them, and the time is not
@@ -428,6 +453,8 @@ fn begin(state: &State, from: From) -> Result<Beginning, ReadError> {
             }
         },
         From::Time(time) => begin_at_time(state, time),
+        From::Executed { after: Some(after), .. } => begin(state, From::After(after)),
+        From::Executed { set, after: None } => begin_at_set(state, &set),
     }
 }
 
@@ -462,4 +489,18 @@ fn begin_at_time(state: &State, time: i64) -> Result<Beginning, ReadError> {
         }
         None => (piece.begin_place(), Some(piece.start()), Some(piece.start())),
     })
+}
+
+/// At the last segment before which the log executed nothing that is not in the set; at the first one where none says, then
+/// its first window does.
+fn begin_at_set(state: &State, set: &GtidSet) -> Result<Beginning, ReadError> {
+    let executed = |piece: &Piece<'_>| GtidSet::parse(&piece.header().executed).ok().flatten();
+    let is_in_set = |piece: &Piece<'_>| executed(piece).is_some_and(|e| e.missing_from(set).is_empty());
+    match state.pieces().rev().find(is_in_set) {
+        Some(piece) => Ok((piece.begin_place(), Some(piece.start()), Some(piece.start()))),
+        None => match state.first().filter(|first| executed(first).is_some()) {
+            Some(first) => Err(state.too_old(Asked::After(first.start())).into()),
+            None => begin(state, From::Earliest),
+        },
+    }
 }

@@ -164,6 +164,158 @@ fn b11_a_checkpoint_without_a_place_is_refused_with_both_sides_named() {
     assert_eq!(
         error.to_string(),
         "the checkpoint at 110 of server z has no place in this log, which has transactions of a, b, a: none of them is \
-         that server; resume at a relay that reads that server, or clone what the checkpoint's holder has anew"
+         that server, and it has no set of executed transactions; resume at a relay that reads that server, or clone what the checkpoint's holder has anew"
     );
+}
+
+const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+/// How a server names its transactions.
+type Naming = (fn(u64) -> String, fn(&[u64]) -> String);
+
+fn mysql() -> Naming {
+    (
+        |number| format!("{UUID}:{number}"),
+        |numbers| {
+            let all: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            format!("{UUID}:{}", all.join(":"))
+        },
+    )
+}
+
+fn mariadb() -> Naming {
+    (|number| format!("0-7-{number}"), |numbers| format!("0-7-{}", numbers.iter().max().unwrap()))
+}
+
+/// A log of one server: those transactions of the lineage, in that order, at positions of the server's own, so many to a
+/// window. The transactions before the first one were executed and are not in the log.
+fn replica(
+    dir: &std::path::Path,
+    server: &str,
+    base: u64,
+    numbers: &[u64],
+    each: usize,
+    naming: Naming,
+) -> Log {
+    let log = Log::open(LogConfig { segment_bytes: 2_000, memory_bytes: 0, ..config(dir) }).unwrap();
+    let mut writer = log.writer().unwrap();
+    let mut executed: Vec<u64> = (1..*numbers.iter().min().unwrap()).collect();
+    let mut after = base;
+    for some in numbers.chunks(each) {
+        let scns: Vec<u64> = (1..=some.len() as u64).map(|n| after + n * 10).collect();
+        let mut window = window(after, &scns);
+        window.timeline.server = server.into();
+        for (transaction, number) in window.transactions.iter_mut().zip(some) {
+            transaction.gtid = naming.0(*number);
+            executed.push(*number);
+        }
+        window.executed =
+            tidemill_event::gtid::GtidSet::parse(&naming.1(&executed)).unwrap().unwrap().to_string().into();
+        writer.append(&window).unwrap();
+        after = *scns.last().unwrap();
+    }
+    log
+}
+
+/// Everything from a checkpoint on: each window's checkpoint, and the ids of its transactions.
+fn follow(log: &Log, from: &Checkpoint) -> Vec<(Checkpoint, Vec<String>)> {
+    let mut reader = log.reader(log.locate(from).unwrap()).unwrap();
+    let windows = drain(&mut reader);
+    windows
+        .iter()
+        .map(|w| (w.checkpoint(), w.transactions.iter().map(|t| t.gtid.clone()).collect()))
+        .collect()
+}
+
+fn ids(given: &[(Checkpoint, Vec<String>)]) -> Vec<String> {
+    given.iter().flat_map(|(_, ids)| ids.clone()).collect()
+}
+
+/// From every checkpoint of the one log the other gives exactly the rest; and from every checkpoint on the way, either does.
+fn every_hop_is_exact(one: &Log, other: &Log, naming: Naming, count: u64) {
+    let earliest = Checkpoint { gtid_set: String::new(), ..one.checkpoint().unwrap() };
+    let start = one.stats().earliest.unwrap();
+    let all: std::collections::BTreeSet<String> = (1..=count).map(naming.0).collect();
+    let mut have: Vec<String> = vec![];
+    for (first, ids_first) in follow(one, &Checkpoint { position: start, ..earliest }) {
+        have.extend(ids_first);
+        let mut then = have.clone();
+        let rest = follow(other, &first);
+        for (second, ids_second) in &rest {
+            then.extend(ids_second.clone());
+            for log in [one, other] {
+                let mut last = then.clone();
+                last.extend(ids(&follow(log, second)));
+                assert_eq!(
+                    last.len() as u64,
+                    count,
+                    "nothing twice from {second:?}, which came after {first:?}"
+                );
+                assert_eq!(
+                    last.into_iter().collect::<std::collections::BTreeSet<_>>(),
+                    all,
+                    "nothing is lost"
+                );
+            }
+        }
+        assert_eq!(then.len() as u64, count);
+    }
+}
+
+#[test]
+fn b11_a_checkpoint_of_another_server_of_the_lineage_goes_on_exactly() {
+    let (a, b) = (tempdir().unwrap(), tempdir().unwrap());
+    let numbers: Vec<u64> = (1..=40).collect();
+    for naming in [mysql(), mariadb()] {
+        let (a, b) = (tempfile::tempdir_in(a.path()).unwrap(), tempfile::tempdir_in(b.path()).unwrap());
+        let one = replica(a.path(), "a", 1_000, &numbers, 3, naming);
+        let other = replica(b.path(), "b", 7, &numbers, 4, naming);
+        every_hop_is_exact(&one, &other, naming, 40);
+    }
+}
+
+/// Replicas that apply in parallel commit in orders of their own.
+#[test]
+fn b11_replicas_whose_orders_differ_give_every_transaction_once() {
+    let (a, b) = (tempdir().unwrap(), tempdir().unwrap());
+    let numbers: Vec<u64> = (1..=40).collect();
+    let mut shuffled = numbers.clone();
+    for i in (0..36).step_by(4) {
+        shuffled.swap(i, i + 3);
+        shuffled.swap(i + 1, i + 2);
+    }
+    let one = replica(a.path(), "a", 1_000, &numbers, 3, mysql());
+    let other = replica(b.path(), "b", 7, &shuffled, 5, mysql());
+    every_hop_is_exact(&one, &other, mysql(), 40);
+}
+
+#[test]
+fn b11_a_log_that_lacks_what_the_checkpoint_needs_says_too_old() {
+    let (a, b) = (tempdir().unwrap(), tempdir().unwrap());
+    for naming in [mysql(), mariadb()] {
+        let (a, b) = (tempfile::tempdir_in(a.path()).unwrap(), tempfile::tempdir_in(b.path()).unwrap());
+        let one = replica(a.path(), "a", 1_000, &(1..=40).collect::<Vec<_>>(), 1, naming);
+        let late = replica(b.path(), "b", 7, &(20..=40).collect::<Vec<_>>(), 1, naming);
+        let start =
+            Checkpoint { position: at(1, 1_000), gtid_set: String::new(), ..one.checkpoint().unwrap() };
+        for (i, (checkpoint, _)) in follow(&one, &start).iter().enumerate() {
+            let mut reader = late.reader(late.locate(checkpoint).unwrap()).unwrap();
+            for _ in 0..2 {
+                let first = reader.try_next();
+                match i + 1 < 19 {
+                    true => assert!(matches!(first, Err(ReadError::TooOld(_))), "{i}: {first:?}"),
+                    false => assert!(first.is_ok(), "{i}: {first:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn b11_another_lineage_is_refused() {
+    let (a, b) = (tempdir().unwrap(), tempdir().unwrap());
+    let one = replica(a.path(), "a", 1_000, &[1, 2, 3], 1, mysql());
+    let other = replica(b.path(), "b", 7, &[1, 2, 3], 1, mariadb());
+    let error = other.locate(&one.checkpoint().unwrap()).unwrap_err();
+    assert!(matches!(&error, ReadError::OtherLineage(e) if e.theirs == "a" && e.ours == ["b"]), "{error}");
 }

@@ -49,6 +49,28 @@ impl MariaDbSet {
         MariaDbSet(self.0.iter().filter(ahead).map(|(domain, last)| (*domain, *last)).collect())
     }
 
+    /// Per domain the one that is further.
+    pub(super) fn union(&self, other: &MariaDbSet) -> MariaDbSet {
+        let mut all = self.clone();
+        for (domain, last) in other.0.iter().filter(|(domain, last)| !self.contains(**domain, last.sequence))
+        {
+            all.0.insert(*domain, *last);
+        }
+        all
+    }
+
+    /// Puts a domain back to that transaction; to nothing for number 0.
+    pub(super) fn set_back(&mut self, domain: u32, server: u32, sequence: u64) {
+        self.0.remove(&domain);
+        if sequence > 0 {
+            self.add(domain, server, sequence);
+        }
+    }
+
+    pub(super) fn shares_domain(&self, other: &MariaDbSet) -> bool {
+        self.0.keys().any(|domain| other.0.contains_key(domain))
+    }
+
     /// The set that a text is: `gtid_binlog_pos`, `gtid_slave_pos`.
     pub fn parse(text: &str) -> Result<MariaDbSet, NotASet> {
         let mut set = MariaDbSet::default();
@@ -125,6 +147,11 @@ mod tests {
     fn what_is_missing_is_named_by_domain() {
         assert_eq!(set("0-1-5,1-1-3").minus(&set("0-2-5,1-1-2")).to_string(), "1-1-3");
         assert!(set("").minus(&set("0-1-1")).is_empty());
+    }
+
+    #[test]
+    fn a_union_is_as_far_as_either_in_each_domain() {
+        assert_eq!(set("0-1-5,2-1-9").union(&set("0-2-6,1-1-3,2-2-8")).to_string(), "0-2-6,1-1-3,2-1-9");
     }
 
     #[test]

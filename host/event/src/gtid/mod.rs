@@ -190,6 +190,50 @@ impl GtidSet {
         }
     }
 
+    /// What is in either of them. Of two families: `self`.
+    pub fn union(&self, other: &GtidSet) -> GtidSet {
+        match (self, other) {
+            (GtidSet::MySql(a), GtidSet::MySql(b)) => GtidSet::MySql(a.union(b)),
+            (GtidSet::MariaDb(a), GtidSet::MariaDb(b)) => GtidSet::MariaDb(a.union(b)),
+            _ => self.clone(),
+        }
+    }
+
+    /// The set as it was before those transactions, which were added last, oldest first.
+    pub fn without_last(&self, last: impl IntoIterator<Item = Gtid>) -> GtidSet {
+        let mut left = self.clone();
+        // In a domain of MariaDB the first of them says what was there.
+        let mut domains = std::collections::BTreeSet::new();
+        for gtid in last {
+            match (&mut left, gtid) {
+                (GtidSet::MySql(set), Gtid::MySql { uuid, tag, number }) => {
+                    let mut one = MySqlSet::default();
+                    one.add(uuid, &tag, number);
+                    *set = set.minus(&one);
+                }
+                (GtidSet::MariaDb(set), Gtid::MariaDb { domain, server, sequence }) => {
+                    if domains.insert(domain) {
+                        set.set_back(domain, server, sequence.saturating_sub(1));
+                    }
+                }
+                _ => {}
+            }
+        }
+        left
+    }
+
+    /// Whether both have transactions of one server (MySQL) or one domain (MariaDB): whether they may be of one lineage.
+    pub fn is_related(&self, other: &GtidSet) -> bool {
+        match (self, other) {
+            (GtidSet::MySql(a), GtidSet::MySql(b)) => {
+                let servers: std::collections::BTreeSet<Uuid> = a.iter().map(|(uuid, ..)| uuid).collect();
+                b.iter().any(|(uuid, ..)| servers.contains(&uuid))
+            }
+            (GtidSet::MariaDb(a), GtidSet::MariaDb(b)) => a.shares_domain(b),
+            _ => false,
+        }
+    }
+
     /// What of `self` is not in `other`; empty: `self` is a subset. Nothing of one family is in a set of the other.
     pub fn missing_from(&self, other: &GtidSet) -> GtidSet {
         match (self, other) {

@@ -79,6 +79,15 @@ impl MySqlSet {
         left
     }
 
+    /// What is in either of them.
+    pub fn union(&self, other: &MySqlSet) -> MySqlSet {
+        let mut all = self.clone();
+        for ((uuid, tag), ranges) in &other.0 {
+            ranges.iter().for_each(|range| all.add_range(*uuid, tag, *range));
+        }
+        all
+    }
+
     /// The set that a text is.
     pub fn parse(text: &str) -> Result<MySqlSet, NotASet> {
         let wrong = || NotASet(text.to_owned());
@@ -215,6 +224,7 @@ mod tests {
             let (x, y) = (of(&a), of(&b));
             prop_assert_eq!(x.minus(&y), of(&a.difference(&b).copied().collect()));
             prop_assert_eq!(x.minus(&y).is_empty(), a.is_subset(&b));
+            prop_assert_eq!(x.union(&y), of(&a.union(&b).copied().collect()));
             for server in [false, true] {
                 for number in 1..24 {
                     let (uuid, tag) = key(server, true);
