@@ -211,10 +211,10 @@ impl GtidSet {
                     one.add(uuid, &tag, number);
                     *set = set.minus(&one);
                 }
-                (GtidSet::MariaDb(set), Gtid::MariaDb { domain, server, sequence }) => {
-                    if domains.insert(domain) {
-                        set.set_back(domain, server, sequence.saturating_sub(1));
-                    }
+                (GtidSet::MariaDb(set), Gtid::MariaDb { domain, server, sequence })
+                    if domains.insert(domain) =>
+                {
+                    set.set_back(domain, server, sequence.saturating_sub(1));
                 }
                 _ => {}
             }

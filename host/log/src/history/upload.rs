@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::path::Path;
-use object_store::{Error, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{Error, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 use tidemill_event::TableName;
 
 use crate::error::{Damaged, ReadError, storage};
@@ -131,32 +132,58 @@ async fn read_back(config: &HistoryConfig, object: &Path, entry: &Entry) -> Resu
 /// Creates the entry where none is, and believes the store only when it gives it back.
 async fn commit(config: &HistoryConfig, entry: Entry) -> Result<Arc<Entry>, HistoryError> {
     let path = config.entry_path(entry.sequence());
-    let record = entry.encode();
-    let put = |mode: PutMode| config.store.put_opts(&path, record.clone().into(), mode.into());
-    let is_mine = match put(PutMode::Create).await {
-        Ok(_) => true,
-        Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => false,
+    match config.store.put_opts(&path, entry.encode().into(), PutMode::Create.into()).await {
+        Ok(_) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
         Err(error) => return Err(config.failed("create", &path)(error).into()),
-    };
-    let stored = config.get(&path).await?;
-    match Entry::decode(&stored) {
-        Ok(stored) if stored.is_same(&entry) => Ok(Arc::new(stored)),
-        Ok(stored) => Err(other(config, &path, &stored, &entry).into()),
-        // The store has spoiled what it took a moment ago: nobody else's entry is lost.
-        Err(_) if is_mine => {
-            put(PutMode::Overwrite).await.map_err(config.failed("write", &path))?;
-            mended(config, &path, entry).await
-        }
-        Err(error) => Err(config.damaged(&path, error.to_string()).into()),
+    }
+    let (stored, version) = get_version(config, &path).await?;
+    if let Ok(stored) = Entry::decode(&stored) {
+        return check_mine(config, &path, stored, &entry);
+    }
+    // The store has spoiled what it took, now or in an earlier try: nobody has an entry there. Unless it spoiled what it
+    // gave, then it gives something else the next time.
+    let again = config.get(&path).await?;
+    match Entry::decode(&again) {
+        Ok(stored) => check_mine(config, &path, stored, &entry),
+        Err(error) if again != stored => Err(config.damaged(&path, error.to_string()).into()),
+        Err(_) => mend(config, &path, entry, version).await,
     }
 }
 
-async fn mended(config: &HistoryConfig, path: &Path, entry: Entry) -> Result<Arc<Entry>, HistoryError> {
-    let stored: Result<_, StoreError> = config.get(path).await;
-    match Entry::decode(&stored?) {
-        Ok(stored) if stored.is_same(&entry) => Ok(Arc::new(stored)),
-        Ok(stored) => Err(other(config, path, &stored, &entry).into()),
-        Err(error) => Err(config.damaged(path, error.to_string()).into()),
+async fn get_version(config: &HistoryConfig, path: &Path) -> Result<(Bytes, UpdateVersion), StoreError> {
+    let got = config.store.get(path).await.map_err(config.failed("read", path))?;
+    let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+    Ok((got.bytes().await.map_err(config.failed("read", path))?, version))
+}
+
+/// Puts the entry in place of bytes that are none; where the store can tell, only of those very bytes.
+async fn mend(
+    config: &HistoryConfig,
+    path: &Path,
+    entry: Entry,
+    version: UpdateVersion,
+) -> Result<Arc<Entry>, HistoryError> {
+    tracing::warn!(object = %config.name(path), "the store has spoiled an entry of the catalogue; it is written again");
+    let put = |mode: PutMode| config.store.put_opts(path, entry.encode().into(), mode.into());
+    let written = match put(PutMode::Update(version)).await {
+        Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => put(PutMode::Overwrite).await,
+        written => written,
+    };
+    written.map_err(config.failed("write", path))?;
+    let stored = config.get(path).await?;
+    let stored = Entry::decode(&stored).map_err(|error| config.damaged(path, error.to_string()))?;
+    check_mine(config, path, stored, &entry)
+}
+
+fn check_mine(
+    config: &HistoryConfig,
+    path: &Path,
+    stored: Entry,
+    entry: &Entry,
+) -> Result<Arc<Entry>, HistoryError> {
+    match stored.is_same(entry) {
+        true => Ok(Arc::new(stored)),
+        false => Err(other(config, path, &stored, entry).into()),
     }
 }
 
