@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use support::shop::*;
 use tidemill_event::{Part, Position};
-use tidemill_relay::{Asked, Begin, Code, Encoding, Format, Meter, Selection};
+use tidemill_relay::{AnswerConfig, Answers, Asked, Begin, Code, Encoding, Format, Meter, Selection};
 use tokio::sync::watch;
 
 const FORMATS: [Format; 4] = [Format::Frames, Format::Json, Format::Events, Format::Arrow];
@@ -146,6 +146,32 @@ async fn b12_a_position_before_the_logs_begin_is_too_old_and_the_range_is_told()
         let asked = Asked { begin: Begin::After(at(1, begin)), ..all(Format::Json) };
         assert_eq!(scns(&body(&answers, &shop, asked).await), expected, "after {begin}");
     }
+}
+
+#[tokio::test]
+async fn b12_a_subscriber_that_retention_overtakes_is_told_and_gets_nothing_newer() {
+    let mut shop = Shop::with(|config| {
+        (config.segment_bytes, config.retention_bytes, config.memory_bytes) = (1, Some(1), 1);
+    });
+    shop.append(&inserts(0, &[10]));
+    shop.append(&inserts(10, &[20]));
+    let config = AnswerConfig { batch_bytes: 1, ..AnswerConfig::default() };
+    let answers = Answers::new(std::sync::Arc::new(Registered), config);
+    let asked = Asked { begin: Begin::After(shop.served.log.stats().earliest.unwrap()), ..all(Format::Json) };
+    let mut slow = open(&answers, &shop, Asked { follow: true, ..asked }).await.unwrap();
+    for scn in (30..=60).step_by(10) {
+        shop.append(&inserts(scn - 10, &[scn]));
+    }
+    let mut given = scns(&piece(&mut slow).await);
+    let failed = loop {
+        match slow.frame().await.unwrap() {
+            Ok(frame) => given.extend(scns(frame.data_ref().unwrap())),
+            Err(failed) => break failed,
+        }
+    };
+    assert_eq!((failed.code, failed.facts["latest"].as_str()), (Code::TooOld, Some("1/60")));
+    let follows = (1..).map(|n| n * 10).skip_while(|scn| *scn < given[0]).take(given.len());
+    assert_eq!(given, follows.collect::<Vec<_>>(), "without a hole");
 }
 
 #[tokio::test]
