@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::limits::Limits;
 use super::patience::Patience;
-use super::{Server, certificate};
+use super::{Server, certificate, turned_true};
 
 /// So many connections beyond the limit are told so; the next ones are closed unheard.
 const SURPLUS: usize = 64;
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
         let accepted = tokio::select! {
             biased;
             // Connections that wait in the listener's queue are refused with it.
-            _ = ending.wait_for(|ending| *ending) => break,
+            () = turned_true(&mut ending) => break,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -165,11 +165,11 @@ impl Service {
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return ended.map_err(io::Error::other),
-                _ = ending.wait_for(|ending| *ending), if !is_ending => {
+                () = turned_true(&mut ending), if !is_ending => {
                     is_ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                _ = unknown.as_mut(), if !is_looked_at => {
+                () = unknown.as_mut(), if !is_looked_at => {
                     is_looked_at = true;
                     if !peer.is_known.load(Ordering::Relaxed) {
                         connection.as_mut().graceful_shutdown();

@@ -123,11 +123,9 @@ impl Relay {
         tracing::info!(%address, encrypted = tls.is_some(), "the relay serves");
         let router = routes::router(Arc::clone(&server));
         let mut serving = std::pin::pin!(accept::serve(listener, tls, Arc::clone(&server), router));
-        // An operator that is gone has stopped.
-        let told = async { drop(stop.wait_for(|stop| *stop).await) };
         tokio::select! {
             () = serving.as_mut() => {}
-            () = told => {
+            () = turned_true(&mut stop) => {
                 server.ending.send_replace(true);
                 serving.await;
             }
@@ -168,6 +166,11 @@ impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Relay").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+/// Returns when it is true. One whose sender is gone is.
+async fn turned_true(signal: &mut watch::Receiver<bool>) {
+    let _ = signal.wait_for(|is_true| *is_true).await;
 }
 
 /// As many as subscribers that all come back at once, after a restart.
