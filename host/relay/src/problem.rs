@@ -138,7 +138,7 @@ impl Code {
     pub fn remedy(self) -> Remedy {
         match self {
             Code::Storage | Code::TooMany | Code::TooSlow | Code::ShuttingDown => Remedy::Retry,
-            Code::Refused => Remedy::Wait,
+            Code::Refused | Code::NothingYet => Remedy::Wait,
             _ => Remedy::Fix,
         }
     }

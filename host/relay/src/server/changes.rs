@@ -71,8 +71,8 @@ fn enter(server: &Server, subscriber: Subscriber) -> Result<Seat, Problem> {
             Full::Grant => ("this grant", limits.subscriptions_per_grant, "subscriptions_per_grant"),
         };
         let detail = format!(
-            "{who} has {max} streams open, and no more are allowed; end one, ask another relay, or raise `{setting}` of \
-             its limits"
+            "{who} has {max} streams open, and no more are allowed; end one, ask another relay, or raise `{setting}` \
+             of `[relay.limits]`"
         );
         Problem::new(Code::TooMany, detail)
     })
@@ -89,7 +89,7 @@ async fn read_body(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes,
     }
     let too_large = || {
         let detail = format!(
-            "the body has more than {max} bytes; ask for less, or raise `request_bytes` of the limits"
+            "the body has more than {max} bytes; ask for less, or raise `request` of `[relay.limits]`"
         );
         Problem::new(Code::TooLarge, detail)
     };

@@ -23,7 +23,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// From the end of the headers to the answer's first byte; streams live as long as they like after it.
     pub request_time: Duration,
-    /// How long a peer may take nothing of what waits for it before its connection is closed.
+    /// How long a peer may take nothing of what waits for its connection before that is closed. One stream of many on a
+    /// connection may stand still longer: it holds its place and a batch of bytes.
     pub stalled_time: Duration,
     /// How often a silent HTTP/2 connection is asked for a sign of life; one that gives none in as much time is closed.
     pub keep_alive: Duration,

@@ -38,6 +38,10 @@ pub(crate) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, RelayError> {
     let mut server = builder
         .with_single_cert(chain, key)
         .map_err(|e| unusable("key", &config.key, format!("it does not fit the certificate: {e}")))?;
+    // Every connection proves itself anew: they are few and long, and a certificate that has run out must not live on in
+    // a session.
+    server.send_tls13_tickets = 0;
+    server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(server)))
 }

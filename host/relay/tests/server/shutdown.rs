@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use tidemill_relay::RelayConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -11,10 +12,17 @@ use crate::support::*;
 
 const FOLLOW: &str = "/v1/sources/shop/changes?from=earliest";
 
+/// A relay that cuts nobody off within the life of a test.
+fn patient() -> RelayConfig {
+    let mut config = local();
+    config.limits.shutdown_time = Duration::from_secs(86_400);
+    config
+}
+
 #[tokio::test]
 async fn b54_streams_end_whole_at_a_window_boundary_when_the_relay_stops() {
     let mut shop = Shop::of(&[&[10, 20]]);
-    let serving = serve(&shop, local()).await;
+    let serving = serve(&shop, patient()).await;
     let mut clients = [Client::http1(serving.address).await, Client::http2(serving.address).await];
     let mut open = Vec::new();
     for client in &mut clients {
@@ -48,7 +56,7 @@ async fn b54_streams_end_whole_at_a_window_boundary_when_the_relay_stops() {
 #[tokio::test]
 async fn b54_a_connection_that_is_still_open_is_told_that_the_relay_goes_down() {
     let shop = Shop::of(&[&[10]]);
-    let serving = serve(&shop, local()).await;
+    let serving = serve(&shop, patient()).await;
     let mut idle = Client::http1(serving.address).await;
     text(idle.get("/healthz").await).await;
     serving.stop.send_replace(true);

@@ -18,18 +18,18 @@ pub(crate) struct Known<'a> {
     pub(crate) guests: &'a dyn Guests,
 }
 
-/// The selection of a request, in a form that is equal for equal wishes.
+/// The selection of a request, in the form that is equal for equal wishes.
 pub(crate) fn selection(parameters: &mut Parameters, known: &Known<'_>) -> Result<Selection, Problem> {
     let tables = tables(parameters.take("tables"), known)?;
     let columns = columns(parameters.take("columns"), &tables, known)?;
     let part = parameters.take("partition").map(|text| part::read(&text)).transpose()?;
     let filters = guests("filter", parameters.take("filter"), known.guests.filters())?;
     let projections = guests("projection", parameters.take("projection"), known.guests.projections())?;
-    Ok(Selection { tables, columns, part, filters, projections })
+    Ok(Selection { tables, columns, part, filters, projections }.normal())
 }
 
 fn tables(text: Option<String>, known: &Known<'_>) -> Result<Vec<TablePattern>, Problem> {
-    let Some(text) = text else { return Ok(canonical(known.caller.tables().to_vec())) };
+    let Some(text) = text else { return Ok(known.caller.tables().to_vec()) };
     let mut narrowed = Vec::new();
     for name in text.split(',') {
         let pattern = TablePattern::parse(name).ok_or_else(|| {
@@ -55,19 +55,8 @@ fn tables(text: Option<String>, known: &Known<'_>) -> Result<Vec<TablePattern>, 
                 shown(&text)
             ),
         )),
-        false => Ok(canonical(narrowed)),
+        false => Ok(narrowed),
     }
-}
-
-/// Sorted, each once; nothing where it is everything.
-fn canonical(mut tables: Vec<TablePattern>) -> Vec<TablePattern> {
-    let is_all = |pattern: &TablePattern| pattern.database.is_none() && pattern.table.is_none();
-    if tables.iter().any(is_all) {
-        return Vec::new();
-    }
-    tables.sort();
-    tables.dedup();
-    tables
 }
 
 /// The table, where the pattern is one.
@@ -131,13 +120,11 @@ fn columns(
     Ok(all.into_iter().collect())
 }
 
-/// `database.table:column+column`. The columns come sorted: their order is the table's.
+/// `database.table:column+column`.
 fn of_table(text: &str) -> Option<(TableName, Vec<String>)> {
     let (table, names) = text.split_once(':')?;
     let table = exact(&TablePattern::parse(table)?)?;
-    let mut names: Vec<String> = names.split('+').map(str::to_owned).collect();
-    names.sort();
-    names.dedup();
+    let names: Vec<String> = names.split('+').map(str::to_owned).collect();
     let sound = names.iter().all(|name| !name.is_empty());
     sound.then_some((table, names))
 }
