@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use tidemill_event::{Checkpoint, Position, Scn, Window};
+use tidemill_client::{ClientTls, RelayOptions, Token};
+use tidemill_event::{Checkpoint, Frame, Position, Scn, Window};
 use tidemill_fetchers_api::{FetchError, Fetcher, Judge, Liveness, Selector, Start as FetchStart};
 use tidemill_fetchers_mysql as mysql;
 use tidemill_fetchers_mysql::{
     FileOptions, MySqlFetcher, Origin, Password, ServerOptions, Tls, TlsIdentity, TlsMode,
 };
+use tidemill_fetchers_relay::RelayFetcher;
 use tidemill_sandbox::PolicyStage;
 
-use crate::config::{self, BadText, SourceConfig, SourceKind, Start, ZeroDates};
+use crate::config::{self, BadText, SecretRef, SourceConfig, SourceKind, Start, ZeroDates};
 use crate::guests::{Guests, OpenError};
 use crate::status::Costs;
 
@@ -23,6 +25,8 @@ pub type SharedPolicy = Arc<Mutex<PolicyStage>>;
 pub enum AnyFetcher {
     /// Of a server's binlog, or of binlog files.
     MySql(Box<MySqlFetcher>),
+    /// Of a source that other relays serve.
+    Relay(Box<RelayFetcher>),
 }
 
 impl AnyFetcher {
@@ -30,6 +34,7 @@ impl AnyFetcher {
     pub fn end_at_open(&self) -> Option<Scn> {
         match self {
             AnyFetcher::MySql(fetcher) => fetcher.end_at_open(),
+            AnyFetcher::Relay(fetcher) => fetcher.end_at_open(),
         }
     }
 }
@@ -38,18 +43,28 @@ impl Fetcher for AnyFetcher {
     async fn next(&mut self) -> Result<Option<Window>, FetchError> {
         match self {
             AnyFetcher::MySql(fetcher) => fetcher.next().await,
+            AnyFetcher::Relay(fetcher) => fetcher.next().await,
         }
     }
 
     fn stored(&mut self, upto: Position) {
         match self {
             AnyFetcher::MySql(fetcher) => fetcher.stored(upto),
+            AnyFetcher::Relay(fetcher) => fetcher.stored(upto),
+        }
+    }
+
+    fn take_frame(&mut self) -> Option<Frame> {
+        match self {
+            AnyFetcher::MySql(fetcher) => fetcher.take_frame(),
+            AnyFetcher::Relay(fetcher) => fetcher.take_frame(),
         }
     }
 
     fn liveness(&self) -> Liveness {
         match self {
             AnyFetcher::MySql(fetcher) => fetcher.liveness(),
+            AnyFetcher::Relay(fetcher) => fetcher.liveness(),
         }
     }
 }
@@ -115,6 +130,11 @@ pub async fn open_fetcher(
     kept: &Path,
     costs: &Costs,
 ) -> Result<AnyFetcher, FetchError> {
+    if source.kind == SourceKind::Relay {
+        let judge = policy.map(|policy| judge(policy, costs.clone()));
+        let fetcher = RelayFetcher::open(relay_options(name, source)?, start, judge).await?;
+        return Ok(AnyFetcher::Relay(Box::new(fetcher)));
+    }
     let mut settings = mysql::Settings::from(selector(&policy));
     settings.judge = policy.map(|policy| judge(policy, costs.clone()));
     settings.directory = Some(kept.to_owned());
@@ -161,6 +181,19 @@ pub fn origin(source: &SourceConfig) -> Result<Origin, FetchError> {
         return Ok(Origin::Files(options));
     }
     server_options(source).map(Origin::Server)
+}
+
+/// How a source's relays are reached, and what we say there.
+pub fn relay_options(name: &str, source: &SourceConfig) -> Result<RelayOptions, FetchError> {
+    let mut options = RelayOptions::new(name, &source.relays);
+    let token = source.token.as_ref().map(SecretRef::fetch).transpose();
+    let token = token.map_err(|mend| FetchError::Setup { what: "there is no token".into(), mend })?;
+    options.token = token.map(|token| Token::new(token.reveal()));
+    let identity = source.tls_certificate.clone().zip(source.tls_key.clone());
+    options.tls = ClientTls { ca: source.tls_ca.clone(), identity };
+    // Elsewhere a copy more costs more than it saves.
+    options.compressed = source.relays.iter().any(|url| url.starts_with("https://"));
+    Ok(options)
 }
 
 /// How a source's server is reached.

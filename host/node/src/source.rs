@@ -244,7 +244,11 @@ impl Source {
         window: &Window,
     ) -> Result<(), SourceError> {
         self.handle.fetched.add(window);
-        writer.append(window).map_err(|error| self.append_error(error))?;
+        let appended = match fetcher.take_frame() {
+            Some(frame) => writer.append_frame(&frame, window),
+            None => writer.append(window),
+        };
+        appended.map_err(|error| self.append_error(error))?;
         self.handle.fetched.stored(window);
         self.at = window.position();
         if let Some(upto) = writer.durable() {

@@ -331,6 +331,10 @@ impl SourceConfig {
         }
         let encrypted = self.relays.iter().all(|url| url.starts_with("https://"));
         match () {
+            () if self.tls_ca.is_none() && self.relays.iter().any(|url| url.starts_with("https://")) => {
+                Err("https:// in `relays` needs `tls_ca`, the authorities that sign their certificates"
+                    .into())
+            }
             () if self.tls_certificate.is_some() != self.tls_key.is_some() => {
                 Err("`tls_certificate` and `tls_key` belong together".into())
             }

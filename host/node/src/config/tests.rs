@@ -317,6 +317,13 @@ fn a_token_goes_to_another_machine_encrypted_only() {
 }
 
 #[test]
+fn encrypted_relays_need_an_authority() {
+    let words =
+        "3: source `shop`: https:// in `relays` needs `tls_ca`, the authorities that sign their certificates";
+    relay_refused("tls_ca = \"certs/ca.pem\"\n", "", words);
+}
+
+#[test]
 fn keys_of_a_relay_belong_to_a_relay() {
     relay_refused(
         "tls_ca =",
