@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tidemill_client::State;
 use tidemill_event::Position;
-use tidemill_log::LogStats;
+use tidemill_log::{HistoryStats, LogStats};
 
 use crate::handle::{Condition, Doing, SourceHandle};
 use crate::lag::Lag;
@@ -83,6 +83,7 @@ struct SourceNow {
     condition: Condition,
     figures: FetchFigures,
     log: LogStats,
+    history: Option<HistoryStats>,
 }
 
 impl Collector for Sources {
@@ -92,11 +93,13 @@ impl Collector for Sources {
             condition: source.condition(),
             figures: source.fetched.figures(),
             log: source.log.stats(),
+            history: source.log.history_stats(),
         };
         let all: Vec<SourceNow> = self.0.iter().map(now).collect();
         source_states(&mut encoder, &all)?;
         source_counts(&mut encoder, &all)?;
         source_logs(&mut encoder, &all)?;
+        source_histories(&mut encoder, &all)?;
         let costs = self.0.iter().flat_map(|s| costs(&[("source", s.name.to_string())], s.costs.all()));
         guest_costs(&mut encoder, "tidemill_source_guest", costs.collect())
     }
@@ -157,6 +160,27 @@ fn source_logs(encoder: &mut DescriptorEncoder<'_>, all: &[SourceNow]) -> fmt::R
     positions(encoder, "tidemill_log_earliest", "where the log can be read from", place(|s| s.log.earliest))?;
     positions(encoder, "tidemill_log_latest", "where it ends", place(|s| s.log.latest))?;
     positions(encoder, "tidemill_log_durable", "what survives a loss of power", place(|s| s.log.durable))
+}
+
+fn source_histories(encoder: &mut DescriptorEncoder<'_>, all: &[SourceNow]) -> fmt::Result {
+    let with = |s: &SourceNow| s.history.clone().map(|history| (s.labels.clone(), history));
+    let all: Vec<(Labels, HistoryStats)> = all.iter().filter_map(with).collect();
+    let of = |f: fn(&HistoryStats) -> u64| all.iter().map(move |(labels, h)| (labels.clone(), f(h)));
+    let place = |f: fn(&HistoryStats) -> Placed| {
+        all.iter().filter_map(move |(labels, h)| Some((labels.clone(), f(h)?)))
+    };
+    gauges(encoder, "tidemill_history_bytes", "Bytes of the change history", of(|h| h.bytes))?;
+    let help = "Segments of the change history";
+    gauges(encoder, "tidemill_history_segments", help, of(|h| h.segment_count as u64))?;
+    let help = "Bytes of the log that only this disk has";
+    gauges(encoder, "tidemill_history_waiting_bytes", help, of(|h| h.waiting_bytes))?;
+    let help = "Bytes on disk that were fetched from the change history";
+    gauges(encoder, "tidemill_history_cache_bytes", help, of(|h| h.cache_bytes))?;
+    let help = "Whether uploads fail, or the disk has more than it should for want of them";
+    let failing = |h: &HistoryStats| u64::from(h.last_error.is_some() || h.is_over_limit);
+    gauges(encoder, "tidemill_history_failing", help, of(failing))?;
+    positions(encoder, "tidemill_history_earliest", "where history can be read from", place(|h| h.earliest))?;
+    positions(encoder, "tidemill_history_archived", "what history has", place(|h| h.archived))
 }
 
 /// A position as two gauges: positions order by timeline first.

@@ -116,7 +116,8 @@ impl Operator for Process {
             Health { name: format!("subscription {}", status.name), healthy, why }
         };
         let subscriptions = self.subscriptions().into_iter().map(subscription);
-        self.sources.iter().map(source).chain(subscriptions).collect()
+        let histories = self.sources.iter().filter_map(history);
+        self.sources.iter().map(source).chain(histories).chain(subscriptions).collect()
     }
 
     /// Logs are open and the address is listened on, or nobody could ask; so it is the sources' first connection.
@@ -157,6 +158,16 @@ fn well(condition: &Condition) -> (bool, Option<String>) {
         Doing::Retrying | Doing::Failed => (false, said()),
         Doing::Ended => (true, Some("the source has ended".to_owned())),
     }
+}
+
+/// A change history is well while uploads go through.
+fn history(source: &SourceHandle) -> Option<Health> {
+    let stats = source.log.history_stats()?;
+    Some(Health {
+        name: format!("history of {}", source.name),
+        healthy: stats.last_error.is_none(),
+        why: stats.last_error,
+    })
 }
 
 fn micros(lag: Duration) -> i64 {

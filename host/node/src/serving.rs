@@ -53,6 +53,28 @@ pub fn open(
     Ok(relay)
 }
 
+/// Looks whether a relay could be made: secrets, certificates, and guests.
+pub fn check(config: &config::RelayConfig, registered: Registered) -> Result<(), Failure> {
+    registered.check()?;
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let settings = settings(config)?;
+    settings.validate()?;
+    let operator = Process {
+        sources: vec![],
+        subscriptions: vec![],
+        registry: Registry::default(),
+        stop: watch::Sender::new(false),
+    };
+    let parts = RelayParts {
+        served: vec![],
+        guests: Arc::new(registered),
+        operator: Arc::new(operator),
+        metrics: ServingMetrics::default(),
+    };
+    Relay::new(RelayConfig { listen, ..settings }, parts)?;
+    Ok(())
+}
+
 /// The relay's settings, with the secrets fetched.
 pub fn settings(config: &config::RelayConfig) -> Result<RelayConfig, Failure> {
     let tls = config.tls.clone();

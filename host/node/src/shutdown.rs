@@ -5,8 +5,8 @@
 //! 2. Then whoever is served is told: a stream ends behind a window, so that no client discards what it has.
 //! 3. Subscriptions finish the delivery in hand, commit it, and close their consumers: what was delivered is never
 //!    delivered again after an orderly stop.
-//! 4. Uploads into the change history end behind the segment in hand: what is not uploaded lies on disk, and goes after
-//!    the next start.
+//! 4. Segments that were sealed by the end of their log go to the change history, as far as that is possible in a short
+//!    while: what is left lies on disk, and goes after the next start.
 //! 5. The store is closed last, since the last checkpoints go into it.
 
 use tokio::signal::unix::{SignalKind, signal};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! data/guests/            compiled guests
-//! data/log/SOURCE/        the source's log
+//! data/log/SOURCE/        the source's log: segments, and in `cache/` what was fetched from its history
 //! data/fetcher/SOURCE/    what the source's fetcher keeps: the rows of prepared XA transactions
 //! data/store.redb         checkpoints, consumers' state and output
 //! ```
@@ -10,19 +10,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemill_client::{Control, Switch};
 use tidemill_event::{Checkpoint, Position};
-use tidemill_log::{From, Fsync, Log, LogConfig};
+use tidemill_log::{DiskFiles, From, Fsync, HistoryConfig, Log, LogConfig};
 use tidemill_relay::{Relay, RelayError};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig, StateReader};
 use tidemill_sink::EmbeddedStore;
+use tidemill_world::objects;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::Failure;
-use crate::config::{Config, SourceConfig, Start, SubscriptionConfig};
+use crate::config::{self, Config, SourceConfig, Start, SubscriptionConfig};
 use crate::fetch::{self, Opener};
 use crate::guests::Guests;
 use crate::handle::SourceHandle;
@@ -136,6 +138,10 @@ pub async fn open(
     let store = EmbeddedStore::open(&store_path(config))?;
     for (name, subscription) in &config.subscription {
         let subscription = subscription.get_ref();
+        if subscription.at_relay.is_some() {
+            let what = "`at_relay` is what a relay does for `tidemill consume`; use that, or remove it";
+            return Err(format!("subscription `{name}`: {what}").into());
+        }
         let source = pipeline.handles.iter().find(|handle| *handle.name == *subscription.source);
         let source = source.expect("the configuration was validated");
         let parts =
@@ -174,6 +180,10 @@ impl Pipeline {
         for (subscription, control) in self.subscriptions {
             subscriptions.spawn(subscription.run(control));
         }
+        let (archive, stop_archive) = watch::channel(false);
+        let logs: Vec<Log> = self.handles.iter().map(|handle| handle.log.clone()).collect();
+        let archiving = logs.iter().map(|log| tokio::spawn(archived(log.clone(), stop_archive.clone())));
+        let archiving: Vec<_> = archiving.collect();
         let later = self.later.subscribe();
         let served = self.relay.map(|(relay, stop)| {
             tokio::spawn(async move {
@@ -213,7 +223,31 @@ impl Pipeline {
         if let Some(served) = served {
             ended.unserved = served.await.expect("the relay's task does not panic").err();
         }
+        archive.send_replace(true);
+        for archived in archiving {
+            archived.await.expect("an archiver's task does not panic");
+        }
         ended
+    }
+}
+
+/// How long the last uploads into history may take when the process ends; what they leave is uploaded after the next start.
+const LAST_UPLOADS: Duration = Duration::from_secs(10);
+
+/// Brings a log's segments into its history, until told to stop and then a last time.
+async fn archived(log: Log, stop: watch::Receiver<bool>) {
+    if log.history_stats().is_none() {
+        return;
+    }
+    let archived = match log.archive(stop).await {
+        Ok(()) => match tokio::time::timeout(LAST_UPLOADS, log.archive_now()).await {
+            Ok(archived) => archived,
+            Err(_) => return warn!("uploads into the history take long; they go on after the next start"),
+        },
+        Err(error) => Err(error),
+    };
+    if let Err(error) = archived {
+        error!(error = %chain(&error), "the change history does not go on; segments stay on this disk");
     }
 }
 
@@ -251,7 +285,9 @@ async fn open_source(
     guests: &Guests<'_>,
     role: Role,
 ) -> Result<Source, Failure> {
-    let log = Log::open(log_config(&log_path(config, name), source))?;
+    let history = source.history.as_ref().map(|history| history_config(name, history)).transpose()?;
+    let log = log_config(&log_path(config, name), source);
+    let log = Log::open_tiered(log, Arc::new(DiskFiles), history).await?;
     let handle = SourceHandle::new(name, log.clone());
     let opener = Opener {
         name: name.to_owned(),
@@ -268,6 +304,15 @@ async fn open_source(
     let until = opened.as_ref().filter(|_| role == Role::Once).and_then(|fetcher| fetcher.end_at_open());
     let at = log.checkpoint().map(|checkpoint| checkpoint.position).unwrap_or_default();
     Ok(Source { opener, opened, log, handle, at, until, on_error: role.on_error() })
+}
+
+/// A log's history, in the store that the configuration names.
+pub fn history_config(source: &str, config: &config::HistoryConfig) -> Result<HistoryConfig, Failure> {
+    let mut history = HistoryConfig::new(objects::open(&config.url)?, &config.url, source);
+    history.keep_time = config.keep_time.map(|time| time.0);
+    history.upload_after = Some(config.upload_after.0);
+    history.cache_bytes = config.cache.0;
+    Ok(history)
 }
 
 /// What a subscription shares with the others.

@@ -4,24 +4,31 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use object_store::{ObjectStore, ObjectStoreExt};
+use tidemill_client::{RelayFeed, Start};
 use tidemill_fetchers_mysql::{Finding, Level, preflight};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig};
+use tidemill_world::objects;
 
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::guests::{Guests, OpenError};
 use crate::report::chain;
+use crate::serving::{self, Registered};
 use crate::{Failure, fetch};
 
-/// Checks sources and guests; fails where something would keep `up` from running.
+/// Checks sources, guests and the relay; fails where something would keep them from running.
 pub async fn run(path: &Path) -> Result<ExitCode, Failure> {
-    let config = Config::load(path)?;
+    let config = Arc::new(Config::load(path)?);
     let base = path.parent().unwrap_or(Path::new("."));
     let sandbox = Sandbox::new(SandboxConfig::new(config.guest_cache()))?;
     let guests = Guests { sandbox: &sandbox, config: &config, base };
     let mut errors = 0;
     for (name, source) in &config.source {
         println!("source {name}");
-        errors += report(&source_findings(source.get_ref()).await);
+        errors += report(&source_findings(name, source.get_ref()).await);
+        if let Some(history) = &source.get_ref().history {
+            errors += report(&history_findings(&history.url).await);
+        }
         errors += report(&guest_finding(fetch::open_policy(name, source.get_ref(), &guests).map(drop)));
     }
     for (name, subscription) in &config.subscription {
@@ -37,12 +44,56 @@ pub async fn run(path: &Path) -> Result<ExitCode, Failure> {
         let consumer = guests.consumer(&subscription.source, &subscription.consumer, nothing).await;
         errors += report(&guest_finding(consumer.map(drop)));
     }
+    if let Some(relay) = &config.relay {
+        println!("relay");
+        let registered = Registered::new(sandbox.clone(), Arc::clone(&config), base);
+        let checked = serving::check(relay.get_ref(), registered);
+        errors +=
+            report(&failed(checked.map_err(|e| chain(&*e)), "mend the [relay] table, or what it names"));
+    }
     println!("{}", if errors == 0 { "ready" } else { "not ready: mend the errors above" });
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn source_findings(source: &SourceConfig) -> Vec<Finding> {
-    let error = |what: String, fix: &str| vec![Finding { level: Level::Error, what, fix: fix.to_owned() }];
+/// The error, with what mends it.
+fn failed(checked: Result<(), String>, fix: &str) -> Vec<Finding> {
+    let finding = |what| Finding { level: Level::Error, what, fix: fix.to_owned() };
+    checked.err().map(finding).into_iter().collect()
+}
+
+/// Whether the relays serve the source, and to us.
+async fn relay_findings(name: &str, source: &SourceConfig) -> Vec<Finding> {
+    let options = fetch::relay_options(name, source).map_err(|e| chain(&e));
+    let feed = options.and_then(|options| RelayFeed::new(options, Start::Now).map_err(|e| chain(&e)));
+    let served = match feed {
+        Ok(feed) => feed.source().await.map(drop).map_err(|e| chain(&e)),
+        Err(error) => Err(error),
+    };
+    failed(served, "let one of `relays` serve this source and grant it to this token or certificate")
+}
+
+/// Whether objects can be put into the history's store, read and removed.
+async fn history_findings(url: &str) -> Vec<Finding> {
+    let probed = match objects::open(url) {
+        Ok(store) => probe(&*store).await.map_err(|e| chain(&e)),
+        Err(error) => Err(chain(&error)),
+    };
+    let fix = "give `url` a store that exists, and the environment the credentials to write there";
+    failed(probed.map_err(|e| format!("the change history cannot be kept at {url}: {e}")), fix)
+}
+
+async fn probe(store: &dyn ObjectStore) -> Result<(), object_store::Error> {
+    let path = object_store::path::Path::from(format!("tidemill-check-{}", std::process::id()));
+    store.put(&path, "tidemill".into()).await?;
+    store.get(&path).await?.bytes().await?;
+    store.delete(&path).await
+}
+
+async fn source_findings(name: &str, source: &SourceConfig) -> Vec<Finding> {
+    let error = |what: String, fix: &str| failed(Err(what), fix);
+    if source.kind == SourceKind::Relay {
+        return relay_findings(name, source).await;
+    }
     if source.kind == SourceKind::BinlogFiles {
         return match fetch::origin(source) {
             Ok(_) => vec![],
@@ -56,9 +107,7 @@ async fn source_findings(source: &SourceConfig) -> Vec<Finding> {
 }
 
 fn guest_finding(opened: Result<(), OpenError>) -> Vec<Finding> {
-    let finding =
-        |e| Finding { level: Level::Error, what: chain(&e), fix: "mend this guest's table".to_owned() };
-    opened.err().map(finding).into_iter().collect()
+    failed(opened.map_err(|e| chain(&e)), "mend this guest's table")
 }
 
 /// Prints findings; gives the number of errors.

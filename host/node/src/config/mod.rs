@@ -17,7 +17,7 @@ use toml::Spanned;
 pub use error::ConfigError;
 pub use relay::{GrantConfig, LimitsConfig, RelayConfig};
 pub use secret::SecretRef;
-pub use source::{BadText, SourceConfig, SourceKind, Tls, ZeroDates};
+pub use source::{BadText, HistoryConfig, SourceConfig, SourceKind, Tls, ZeroDates};
 pub use subscription::SubscriptionConfig;
 pub use units::{Bytes, Start, Time};
 
