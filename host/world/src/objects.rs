@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, parse_url_opts};
 use url::Url;
+
+pub use crate::probe::{ProbeError, probe};
 
 /// Why an object store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +31,10 @@ pub enum OpenError {
          `cargo build --release --features cloud`"
     )]
     NoCloud(String),
-    /// A name or password where everybody sees it.
+    /// Credentials where everybody sees them.
     #[error(
-        "the URL of an object store has a user name or password in it; keep credentials in the environment, as in \
-         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        "the URL of an object store has a user name, a password or parameters in it; keep credentials in the \
+         environment, as in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     )]
     Secret,
     /// A directory that cannot be made.
@@ -56,15 +57,35 @@ pub enum OpenError {
 
 /// The object store of a URL, whose path is the root of all names in it. A directory is made where it is not there, and
 /// what is put into it is durable when the call returns. Credentials and other settings of clouds come from the
-/// environment, by the names that their own tools use.
+/// environment: see the table in the crate's documentation.
 pub fn open(url: &str) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    let parsed = Url::parse(url).map_err(|source| OpenError::Url { url: url.to_owned(), source })?;
-    if !parsed.username().is_empty() || parsed.password().is_some() {
+    // A variable that is not text is nobody's setting.
+    open_with(
+        url,
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
+    )
+}
+
+/// As [`open`], with those variables instead of the environment.
+pub fn open_with(
+    url: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    // A secret with a slash in it is no URL any more, and the error would repeat it.
+    let credentials = |source| match url.contains('@') {
+        true => OpenError::Secret,
+        false => OpenError::Url { url: url.to_owned(), source },
+    };
+    let parsed = Url::parse(url).map_err(credentials)?;
+    let parameters = parsed.query().or(parsed.fragment()).is_some();
+    if !parsed.username().is_empty() || parsed.password().is_some() || parameters {
         return Err(OpenError::Secret);
     }
     match parsed.scheme() {
         "file" => directory(url, &parsed),
-        "s3" | "s3a" | "gs" | "az" | "azure" | "abfs" | "abfss" => cloud(url, &parsed),
+        "s3" | "s3a" => cloud(url, &parsed, "AWS_", environment),
+        "gs" => cloud(url, &parsed, "GOOGLE_", environment),
+        "az" | "azure" | "abfs" | "abfss" => cloud(url, &parsed, "AZURE_", environment),
         _ => Err(OpenError::Unknown(url.to_owned())),
     }
 }
@@ -78,16 +99,32 @@ fn directory(url: &str, parsed: &Url) -> Result<Arc<dyn ObjectStore>, OpenError>
     Ok(Arc::new(store.with_fsync(true)))
 }
 
-fn cloud(url: &str, parsed: &Url) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    if !cfg!(feature = "cloud") {
-        return Err(OpenError::NoCloud(url.to_owned()));
-    }
-    // A variable that is not text is nobody's setting.
-    let settings =
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-    let (store, path) = parse_url_opts(parsed, settings)
+#[cfg(not(feature = "cloud"))]
+fn cloud(
+    url: &str,
+    _: &Url,
+    _: &str,
+    _: impl IntoIterator<Item = (String, String)>,
+) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    Err(OpenError::NoCloud(url.to_owned()))
+}
+
+/// The settings of a cloud are the variables with its prefix: without it, its client would take `TOKEN` or `ENDPOINT` of
+/// any other program for its own.
+#[cfg(feature = "cloud")]
+fn cloud(
+    url: &str,
+    parsed: &Url,
+    prefix: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    // The process's encryption is ring's; where another is installed already, its owner knows why.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings = environment.into_iter().filter(|(name, _)| name.starts_with(prefix));
+    let (store, path) = object_store::parse_url_opts(parsed, settings)
         .map_err(|source| OpenError::Store { url: url.to_owned(), source })?;
-    Ok(Arc::new(PrefixStore::new(store, path)))
+    let store = object_store::prefix::PrefixStore::new(store, path);
+    Ok(Arc::new(crate::quiet::Quiet::new(store, url)))
 }
 
 #[cfg(test)]
@@ -128,8 +165,15 @@ mod tests {
 
     #[test]
     fn a_secret_in_a_url_is_refused_and_not_repeated() {
-        let text = refused("s3://key:hunter2@bucket/prefix");
-        assert!(!text.contains("hunter2") && text.contains("environment"), "{text}");
+        let urls = [
+            "s3://key:hunter2@bucket/prefix",
+            "s3://key:hun/hunter2@bucket/prefix",
+            "az://container/prefix?sig=hunter2",
+        ];
+        for url in urls {
+            let text = format!("{:?} {}", open(url).unwrap_err(), refused(url));
+            assert!(!text.contains("hunter2") && text.contains("environment"), "{text}");
+        }
     }
 
     #[cfg(not(feature = "cloud"))]
@@ -138,12 +182,5 @@ mod tests {
         for url in ["s3://bucket/x", "gs://bucket/x", "az://container/x"] {
             assert!(refused(url).contains("--features cloud"), "{}", refused(url));
         }
-    }
-
-    #[cfg(feature = "cloud")]
-    #[test]
-    fn a_build_with_clouds_opens_them_without_a_call() {
-        let store = open("s3://bucket/prefix").unwrap();
-        assert!(store.to_string().contains("prefix"), "{store}");
     }
 }
