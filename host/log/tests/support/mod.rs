@@ -13,17 +13,10 @@ use std::time::{Duration, SystemTime};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tidemill_event::{Frame, Window};
-use tidemill_log::{DiskFiles, Files, Fsync, HistoryConfig, Log, LogConfig, Reader, SegmentFile, Writer};
+use tidemill_log::{DiskFiles, Files, HistoryConfig, Log, LogConfig, Reader, SegmentFile, Writer};
 use tidemill_world::faulty::{Faults, FaultyStore};
 
 pub use windows::*;
-
-pub const DAY: Duration = Duration::from_secs(86_400);
-
-/// Settings under which nothing happens by itself: no sync and no idle position within the life of a test.
-pub fn config(directory: &Path) -> LogConfig {
-    LogConfig { fsync: Fsync::Interval(DAY), idle_interval: DAY, ..LogConfig::new(directory) }
-}
 
 /// Everything that is there now.
 #[track_caller]
@@ -116,16 +109,6 @@ pub fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
 /// The end of what a log knows.
 pub fn end(log: &Log) -> Option<u64> {
     log.checkpoint().map(|c| c.position.scn.0)
-}
-
-/// Numbers that look random and are the same in every run.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
 }
 
 /// A store in memory that does what the faults say.

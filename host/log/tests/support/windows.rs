@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::DataType;
@@ -12,6 +14,14 @@ use tidemill_event::{
     ColumnSchema, Part, Position, RowKind, Scn, Span, TableChanges, TableName, TableSchema, Timeline,
     Transaction, Window,
 };
+use tidemill_log::{Fsync, LogConfig};
+
+pub const DAY: Duration = Duration::from_secs(86_400);
+
+/// Settings under which nothing happens by itself: no sync and no idle position within the life of a test.
+pub fn config(directory: &Path) -> LogConfig {
+    LogConfig { fsync: Fsync::Interval(DAY), idle_interval: DAY, ..LogConfig::new(directory) }
+}
 
 pub fn at(timeline: u32, scn: u64) -> Position {
     Position { timeline, scn: Scn(scn) }
@@ -181,4 +191,14 @@ pub fn altered(mut window: Window, version: u32) -> Window {
         table.schema = schema;
     }
     window
+}
+
+/// Numbers that look random and are the same in every run.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
 }
