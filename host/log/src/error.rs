@@ -50,6 +50,9 @@ fn hint(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free space on its file system, or lower `keep_bytes` of the log"
         }
+        io::ErrorKind::FileTooLarge => {
+            "; raise the limit of file sizes (`ulimit -f`), or lower `segment` of the log"
+        }
         io::ErrorKind::PermissionDenied => "; give this user read and write access to it",
         io::ErrorKind::ReadOnlyFilesystem => "; its file system is mounted read-only",
         _ => "",
@@ -61,6 +64,7 @@ impl StorageError {
         match self.source.kind() {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::ReadOnlyFilesystem => Remedy::Fix,
             _ => Remedy::Retry,

@@ -5,8 +5,11 @@
 
 mod support;
 
+use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::TryStreamExt;
 use object_store::memory::InMemory;
@@ -16,7 +19,8 @@ use support::*;
 use tempfile::tempdir;
 use tidemill_event::{Part, Remedy};
 use tidemill_log::{
-    AppendError, From, HistoryConfig, HistoryError, Log, LogConfig, OpenError, ReadError, Writer,
+    AppendError, Files, From, HistoryConfig, HistoryError, Log, LogConfig, OpenError, ReadError, SegmentFile,
+    Writer,
 };
 use tidemill_world::faulty::{Fault, Faults, FaultyStore, Op};
 use tokio::sync::watch;
@@ -316,4 +320,144 @@ async fn a_reader_is_told_when_the_store_stays_away_and_goes_on_when_it_is_back(
     }
     faults.clear();
     assert_eq!(scns_of(&read_to(&mut reader, 60).await), tens(10, 60));
+}
+
+/// The real files, of which those of the cache find no space.
+#[derive(Debug, Default)]
+struct FullCache(Arc<AtomicBool>);
+
+impl Files for FullCache {
+    fn create(&self, path: &std::path::Path) -> io::Result<Arc<dyn SegmentFile>> {
+        let is_cache = path.parent().is_some_and(|parent| parent.ends_with("cache"));
+        match is_cache && self.0.load(Ordering::SeqCst) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => QuickFiles.create(path),
+        }
+    }
+    fn open(&self, path: &std::path::Path) -> io::Result<Arc<dyn SegmentFile>> {
+        QuickFiles.open(path)
+    }
+    fn rename(&self, from: &std::path::Path, to: &std::path::Path) -> io::Result<()> {
+        QuickFiles.rename(from, to)
+    }
+    fn remove(&self, path: &std::path::Path) -> io::Result<()> {
+        QuickFiles.remove(path)
+    }
+    fn sync_directory(&self, path: &std::path::Path) -> io::Result<()> {
+        QuickFiles.sync_directory(path)
+    }
+}
+
+#[tokio::test]
+async fn b58_a_reader_of_history_on_a_full_disk_is_told_and_goes_on_when_there_is_space() {
+    let dir = tempdir().unwrap();
+    let (store, config) = archived(dir.path()).await;
+    let is_full = Arc::new(AtomicBool::new(true));
+    let files = Arc::new(FullCache(Arc::clone(&is_full)));
+    let log = Log::open_tiered(config, files, Some(history(&store))).await.unwrap();
+    let mut reader = log.reader(From::Earliest).unwrap();
+    let error = reader.next().await.unwrap_err();
+    assert!(matches!(&error, ReadError::History(e) if matches!(**e, HistoryError::File(_))), "{error}");
+    assert_eq!(error.remedy(), Remedy::Fix);
+    assert!(error.to_string().contains("free space"), "{error}");
+    is_full.store(false, Ordering::SeqCst);
+    assert_eq!(scns_of(&read_to(&mut reader, 60).await), tens(10, 60));
+}
+
+const CHILD: &str = "TIDEMILL_HISTORY_TEST_CHILD";
+
+fn in_directory(dir: &std::path::Path) -> Arc<dyn ObjectStore> {
+    let url = format!("file://{}", dir.join("history").display());
+    tidemill_world::objects::open(&url).unwrap()
+}
+
+async fn live(dir: &std::path::Path) -> Log {
+    let config = LogConfig { segment_bytes: 5_000, ..fleeting(&dir.join("log")) };
+    tiered(config, history(&in_directory(dir))).await
+}
+
+/// Appends and archives for ever, and says what was acknowledged.
+async fn archive_for_ever(dir: &std::path::Path) {
+    let log = live(dir).await;
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn({
+        let log = log.clone();
+        async move { log.archive(stopped).await }
+    });
+    let mut writer = log.writer().unwrap();
+    loop {
+        let next = end(&log).unwrap_or(0) + 10;
+        append_rest(&log, &mut writer, next).unwrap();
+        println!("ack {next}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn b10_a_killed_process_loses_nothing_acknowledged_of_log_and_history() {
+    if let Some(directory) = std::env::var_os(CHILD) {
+        archive_for_ever(std::path::Path::new(&directory)).await;
+    }
+    let dir = tempdir().unwrap();
+    let mut dice = Dice(20);
+    for round in 0..15 {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let name = "b10_a_killed_process_loses_nothing_acknowledged_of_log_and_history";
+        command.args([name, "--exact", "--nocapture"]).env(CHILD, dir.path());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut acks = lines.filter_map(|line| line.strip_prefix("ack ").map(|n| n.parse::<u64>().unwrap()));
+        let mut acknowledged = 0;
+        for _ in 0..1 + dice.below(200) {
+            acknowledged = acks.next().unwrap();
+        }
+        child.kill().unwrap();
+        acknowledged = acks.last().unwrap_or(acknowledged);
+        child.wait().unwrap();
+        let log = live(dir.path()).await;
+        let last = end(&log).unwrap();
+        assert!(last >= acknowledged, "round {round}: {acknowledged} was acknowledged, {last} is there");
+        assert_eq!(everything(&log, last).await, tens(10, last), "round {round}");
+    }
+    let log = live(dir.path()).await;
+    assert!(log.history_stats().unwrap().segment_count > 10, "{:?}", log.history_stats());
+}
+
+/// The limit of file sizes is the only full disk that a test may have without being root.
+#[tokio::test]
+async fn b58_a_file_that_cannot_grow_stops_the_log_safely_and_it_goes_on_after() {
+    if let Some(directory) = std::env::var_os(CHILD) {
+        let log = Log::open(config(std::path::Path::new(&directory))).unwrap();
+        let mut writer = log.writer().unwrap();
+        let error = loop {
+            let next = end(&log).unwrap_or(0) + 10;
+            match append_rest(&log, &mut writer, next) {
+                Ok(()) => println!("ack {next}"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(&error, AppendError::Storage(_)) && error.remedy() == Remedy::Fix, "{error:?}");
+        assert!(error.to_string().contains("ulimit -f"), "{error}");
+        let seen = end(&log).unwrap();
+        assert_eq!(scns(&drain(&mut log.reader(From::Earliest).unwrap())), tens(10, seen));
+        println!("stopped safely");
+        return;
+    }
+    let dir = tempdir().unwrap();
+    let limited = r#"trap '' XFSZ; ulimit -f 100; exec "$0" "$@""#;
+    let name = "b58_a_file_that_cannot_grow_stops_the_log_safely_and_it_goes_on_after";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(std::env::current_exe().unwrap()).args([
+        name,
+        "--exact",
+        "--nocapture",
+    ]);
+    let output = command.env(CHILD, dir.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("stopped safely"), "{text}");
+    let acknowledged: u64 = text.lines().filter_map(|l| l.strip_prefix("ack ")?.parse().ok()).max().unwrap();
+    let log = Log::open(config(dir.path())).unwrap();
+    assert_eq!(end(&log), Some(acknowledged));
+    append_rest(&log, &mut log.writer().unwrap(), acknowledged + 100).unwrap();
+    assert_eq!(scns(&drain(&mut log.reader(From::Earliest).unwrap())), tens(10, acknowledged + 100));
 }

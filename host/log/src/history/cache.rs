@@ -33,6 +33,8 @@ struct Holdings {
     /// By the object's name, which is the file's.
     files: HashMap<String, Held>,
     fetching: HashMap<String, Fetching>,
+    /// Bytes of what is on its way.
+    fetching_bytes: u64,
     uses: u64,
 }
 
@@ -104,13 +106,14 @@ impl Cache {
         }
     }
 
-    /// Makes room for so many bytes; one segment is always allowed.
-    fn make_room(&self, bytes: u64) {
+    /// Makes room for what is on its way; that itself is always allowed, or a reader of a large segment would never go on.
+    fn make_room(&self) {
         loop {
             let mut held = self.held();
             let total: u64 = held.files.values().map(|held| held.bytes).sum();
             let oldest = held.files.iter().min_by_key(|(_, held)| held.used).map(|(name, _)| name.clone());
-            let Some(oldest) = oldest.filter(|_| total + bytes > self.bytes_max) else { return };
+            let is_full = total + held.fetching_bytes > self.bytes_max;
+            let Some(oldest) = oldest.filter(|_| is_full) else { return };
             held.files.remove(&oldest);
             drop(held);
             self.remove(&self.directory.join(oldest));
@@ -165,8 +168,15 @@ impl History {
             if let Some(file) = held.take(&entry.object) {
                 return Ok(file);
             }
-            let begin = || begin_fetch(Arc::clone(self), Arc::clone(entry));
-            held.fetching.entry(entry.object.clone()).or_insert_with(begin).clone()
+            match held.fetching.get(&entry.object) {
+                Some(fetching) => fetching.clone(),
+                None => {
+                    let fetching = begin_fetch(Arc::clone(self), Arc::clone(entry));
+                    held.fetching.insert(entry.object.clone(), fetching.clone());
+                    held.fetching_bytes += entry.bytes();
+                    fetching
+                }
+            }
         };
         fetching.await
     }
@@ -177,6 +187,7 @@ fn begin_fetch(history: Arc<History>, entry: Arc<Entry>) -> Fetching {
         let fetched = fetch(&history, &entry).await.map_err(Arc::new);
         let mut held = history.cache.held();
         held.fetching.remove(&entry.object);
+        held.fetching_bytes -= entry.bytes();
         if let Ok(file) = &fetched {
             held.uses += 1;
             let (bytes, used, file) = (entry.bytes(), held.uses, Some(Arc::clone(file)));
@@ -196,7 +207,7 @@ async fn fetch(history: &Arc<History>, entry: &Arc<Entry>) -> Result<Segment, Hi
     let mut wait = config.retry_first;
     let mut tries = 1;
     loop {
-        history.cache.make_room(entry.bytes());
+        history.cache.make_room();
         let error = match download(history, config, entry).await {
             Ok(file) => return Ok(file),
             Err(error) => error,

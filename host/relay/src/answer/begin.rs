@@ -23,8 +23,12 @@ pub(crate) fn begin(source: &Served, begin: &Begin) -> Result<(From, Option<Wind
         }
         Begin::At(checkpoint) => {
             let from = locate(source, checkpoint)?;
-            let known =
-                if let From::After(position) = from { Some(place(checkpoint, position)) } else { None };
+            let known = match &from {
+                From::After(position) | From::Executed { after: Some(position), .. } => {
+                    Some(place(checkpoint, *position))
+                }
+                _ => None,
+            };
             (from, known)
         }
     })
