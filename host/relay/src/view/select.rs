@@ -27,6 +27,9 @@ pub(crate) fn tables(window: &Window, patterns: &[TablePattern]) -> Window {
     }
 }
 
+/// What is said in place of the reason to somebody who sees only some tables.
+const CONTENT_CHANGED: &str = "its content changed in a way that the log does not tell";
+
 /// What an event says to somebody who sees those tables; nothing, where it is about others.
 fn said(kind: &EventKind, patterns: &[TablePattern]) -> Option<EventKind> {
     let sees = |name: &TableName| patterns.iter().any(|p| p.matches(name));
@@ -40,7 +43,12 @@ fn said(kind: &EventKind, patterns: &[TablePattern]) -> Option<EventKind> {
             let sees_all = !tables.is_empty() && seen.len() == tables.len();
             let statement = statement.clone().filter(|_| sees_all);
             let is_seen = if tables.is_empty() { sees_in(database) } else { !seen.is_empty() };
-            let told = EventKind::SchemaChange { database: database.clone(), tables: seen, statement };
+            // The database that was current may be one of which nothing is seen.
+            let database = match seen.first() {
+                Some(table) if !sees_in(database) => table.database.clone(),
+                _ => database.clone(),
+            };
+            let told = EventKind::SchemaChange { database, tables: seen, statement };
             return is_seen.then_some(told);
         }
         EventKind::Rename { from, to } => match (sees(from), sees(to)) {
@@ -49,9 +57,12 @@ fn said(kind: &EventKind, patterns: &[TablePattern]) -> Option<EventKind> {
             // The table comes into sight; that its content must be cloned is an event of its own.
             (from, to) => from && to,
         },
-        EventKind::Truncate { table } | EventKind::Drop { table } | EventKind::Invalidate { table, .. } => {
-            sees(table)
+        // Why may name the table that it was before.
+        EventKind::Invalidate { table, .. } => {
+            let told = EventKind::Invalidate { table: table.clone(), reason: CONTENT_CHANGED.to_owned() };
+            return sees(table).then_some(told);
         }
+        EventKind::Truncate { table } | EventKind::Drop { table } => sees(table),
         EventKind::DropDatabase { database } => sees_in(database),
     };
     is_seen.then(|| kind.clone())
@@ -175,6 +186,10 @@ mod tests {
         check(&["shop.a"], changed(&[]), Some(silent(&[])));
         check(&["bank.a"], changed(&[]), None);
         check(&["*.a"], changed(&[]), Some(silent(&[])));
+        let mut elsewhere = changed(&["shop.a"]);
+        let EventKind::SchemaChange { database, .. } = &mut elsewhere else { unreachable!() };
+        *database = "bank".into();
+        check(&["shop.*"], elsewhere, Some(changed(&["shop.a"])));
     }
 
     #[test]
@@ -190,11 +205,14 @@ mod tests {
         for of in [
             |table| EventKind::Truncate { table },
             |table| EventKind::Drop { table },
-            |table| EventKind::Invalidate { table, reason: "x".into() },
+            |table| EventKind::Invalidate { table, reason: CONTENT_CHANGED.into() },
         ] {
             check(&["shop.a"], of(name("shop.a")), Some(of(name("shop.a"))));
             check(&["shop.a"], of(name("shop.b")), None);
         }
+        let renamed = EventKind::Invalidate { table: name("shop.a"), reason: "it was bank.secret".into() };
+        let told = EventKind::Invalidate { table: name("shop.a"), reason: CONTENT_CHANGED.into() };
+        check(&["shop.a"], renamed, Some(told));
         let gone = |database: &str| EventKind::DropDatabase { database: database.into() };
         check(&["shop.a"], gone("shop"), Some(gone("shop")));
         check(&["shop.a"], gone("bank"), None);
