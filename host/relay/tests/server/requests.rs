@@ -1,6 +1,7 @@
 //! What is answered to whom may ask.
 
 use http::{Method, StatusCode};
+use http_body_util::BodyExt;
 use serde_json::json;
 use tidemill_event::Scn;
 
@@ -203,4 +204,27 @@ async fn what_is_not_there_is_told_by_its_own_code() {
     let response = client.ask(Method::DELETE, "/v1/sources/shop", &[], "").await;
     assert_eq!(response.headers()["allow"], "GET,HEAD");
     assert_eq!(code(response).await, "unknown-method");
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_breaks_off_and_whoever_asks_again_learns_why() {
+    let mut shop = Shop::of(&[&[10]]);
+    let serving = serve(&shop, local()).await;
+    let path = format!("{CHANGES}?filter=broken");
+    let mut clients = [Client::http1(serving.address).await, Client::http2(serving.address).await];
+    let mut open = Vec::new();
+    for client in &mut clients {
+        let response = client.get(&format!("{path}&from=now")).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        open.push(response);
+    }
+    shop.append(&inserts(10, &[20]));
+    for response in open {
+        assert!(response.into_body().collect().await.is_err(), "it does not look like an orderly end");
+    }
+    let again = get(serving.address, &format!("{path}&from=position:1/10")).await;
+    let (code, told) = problem(again).await;
+    assert_eq!((&*code, &told["guest"]), ("guest-failed", &json!("where")), "{told}");
+    // Others are not concerned.
+    assert_eq!(scns(&read(&serving, "from=position:1/10").await), [20]);
 }
