@@ -127,7 +127,7 @@ impl Service {
             address,
             names: Vec::new(),
             is_surplus,
-            is_known: AtomicBool::new(self.server.guard.is_open()),
+            is_known: AtomicBool::new(self.server.guard.is_open() && !is_surplus),
         };
         let Some(tls) = &self.tls else { return self.http(stream, peer).await };
         let shaken = timeout(self.server.limits.handshake_time, tls.accept(stream)).await;

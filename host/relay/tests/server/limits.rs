@@ -185,7 +185,7 @@ fn large() -> Shop {
 #[tokio::test]
 async fn b14_a_reader_that_takes_nothing_is_cut_off_and_the_others_are_not() {
     let shop = large();
-    let serving = serve(&shop, with(|limits| limits.stalled_time = Duration::from_millis(500))).await;
+    let serving = serve(&shop, with(|limits| limits.stalled_time = Duration::from_secs(3))).await;
     let mut stalled = TcpStream::connect(serving.address).await.unwrap();
     let request = format!("GET {FOLLOW} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     stalled.write_all(request.as_bytes()).await.unwrap();
