@@ -46,7 +46,7 @@ fn crashed(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_tail_torn_at_any_byte_is_cut_and_the_log_goes_on() {
+fn b10_a_tail_torn_at_any_byte_is_cut_and_the_log_goes_on() {
     let dir = tempdir().unwrap();
     let (whole, torn) = (dir.path().join("whole"), dir.path().join("torn"));
     let path = crashed(&whole);
@@ -121,9 +121,9 @@ fn flip_every_byte(
     }
 }
 
-/// B19, for what was durable: it is refused, and the message names the file.
+/// For what was durable: it is refused, and the message names the file.
 #[test]
-fn every_flipped_byte_of_a_closed_log_is_refused_by_name() {
+fn b19_every_flipped_byte_of_a_closed_log_is_refused_by_name() {
     let dir = tempdir().unwrap();
     let whole = dir.path().join("whole");
     let log = Log::open(LogConfig { segment_bytes: 1, ..config(&whole) }).unwrap();
@@ -141,9 +141,9 @@ fn every_flipped_byte_of_a_closed_log_is_refused_by_name() {
     });
 }
 
-/// B19, for what no sync has confirmed: it is refused or cut, and what is left is true.
+/// For what no sync has confirmed: it is refused or cut, and what is left is true.
 #[test]
-fn every_flipped_byte_of_a_crashed_log_gives_the_truth_or_less() {
+fn b19_every_flipped_byte_of_a_crashed_log_gives_the_truth_or_less() {
     let dir = tempdir().unwrap();
     let whole = dir.path().join("whole");
     crashed(&whole);
@@ -287,9 +287,9 @@ fn append_one(writer: &mut Writer, last: u64) -> u64 {
     next
 }
 
-/// B10: after kill -9 at any moment nothing acknowledged is lost and nothing torn is shown.
+/// After kill -9 at any moment nothing acknowledged is lost and nothing torn is shown.
 #[test]
-fn a_killed_writer_loses_nothing_acknowledged() {
+fn b10_a_killed_writer_loses_nothing_acknowledged() {
     if let Some(directory) = std::env::var_os(CHILD) {
         append_for_ever(Path::new(&directory));
     }
@@ -297,7 +297,7 @@ fn a_killed_writer_loses_nothing_acknowledged() {
     let mut dice = Dice(20);
     for round in 0..20 {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["a_killed_writer_loses_nothing_acknowledged", "--exact", "--nocapture"]);
+        command.args(["b10_a_killed_writer_loses_nothing_acknowledged", "--exact", "--nocapture"]);
         let mut child = command.env(CHILD, dir.path()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut acks = lines.filter_map(|line| line.strip_prefix("ack ").map(|n| n.parse::<u64>().unwrap()));

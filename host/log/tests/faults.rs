@@ -189,7 +189,7 @@ fn fail_each_call(fsync: Fsync, mend: impl Fn(Log, Writer, LogConfig, FaultyFile
 }
 
 #[test]
-fn after_any_failure_a_new_writer_goes_on() {
+fn b58_after_any_failure_a_new_writer_goes_on() {
     for fsync in [Fsync::Always, Fsync::Interval(DAY)] {
         fail_each_call(fsync, |log, writer, _, _| {
             let fresh = log.writer().unwrap();
@@ -200,7 +200,7 @@ fn after_any_failure_a_new_writer_goes_on() {
 }
 
 #[test]
-fn after_any_failure_the_log_can_be_opened_again() {
+fn b58_after_any_failure_the_log_can_be_opened_again() {
     for fsync in [Fsync::Always, Fsync::Interval(DAY)] {
         fail_each_call(fsync, |log, writer, settings, files| {
             drop((log, writer));
@@ -292,7 +292,7 @@ fn lose_power(directory: &Path, faults: &Faults, dice: &mut Dice) {
 
 /// What was acknowledged as durable survives; what is there after is whole, and the source can be read on.
 #[test]
-fn after_a_loss_of_power_what_was_durable_is_there_and_nothing_is_torn() {
+fn b10_after_a_loss_of_power_what_was_durable_is_there_and_nothing_is_torn() {
     for seed in 0..300 {
         let dir = tempdir().unwrap();
         let (files, mut dice) = (FaultyFiles::default(), Dice(seed));

@@ -67,7 +67,7 @@ async fn frames_are_those_of_the_disk() {
 
 /// B12, B40: below the least, at a window's end, within a window, in a gap, at the head, above it.
 #[test]
-fn a_reader_begins_where_it_says() {
+fn b40_a_reader_begins_where_it_says() {
     in_memory_and_on_disk(|config| {
         let log = Log::open(config).unwrap();
         let mut writer = log.writer().unwrap();
@@ -103,7 +103,7 @@ fn a_reader_that_is_ahead_waits_and_gets_only_what_follows() {
 }
 
 #[test]
-fn a_reader_begins_at_a_time() {
+fn b40_a_reader_begins_at_a_time() {
     in_memory_and_on_disk(|config| {
         let log = Log::open(config).unwrap();
         append_ten(&mut log.writer().unwrap());
@@ -118,7 +118,7 @@ fn a_reader_begins_at_a_time() {
 }
 
 #[test]
-fn what_came_before_the_log_is_too_old_and_the_answer_names_the_range() {
+fn b12_what_came_before_the_log_is_too_old_and_the_answer_names_the_range() {
     let dir = tempdir().unwrap();
     let log = Log::open(config(dir.path())).unwrap();
     let mut early = log.reader(From::After(at(1, 99))).unwrap();
@@ -316,7 +316,7 @@ fn a_new_timeline_follows_and_a_reader_that_was_further_is_told() {
 }
 
 #[test]
-fn oldest_segments_go_and_who_needs_them_is_told() {
+fn b18_oldest_segments_go_and_who_needs_them_is_told() {
     let dir = tempdir().unwrap();
     let small =
         LogConfig { memory_bytes: 0, segment_bytes: 2048, retention_bytes: Some(8192), ..config(dir.path()) };
@@ -356,7 +356,7 @@ fn oldest_segments_go_and_who_needs_them_is_told() {
 }
 
 #[test]
-fn segments_go_by_age_but_never_the_last() {
+fn b18_segments_go_by_age_but_never_the_last() {
     let dir = tempdir().unwrap();
     let small = |time| LogConfig { segment_bytes: 2048, retention_time: time, ..config(dir.path()) };
     let log = Log::open(small(None)).unwrap();

@@ -13,7 +13,7 @@ const LINES: [std::ops::RangeInclusive<u8>; 4] = [1..=28, 30..=40, 50..=64, 70..
 const MISSING: &[u8] = &[];
 
 /// Where their tests are.
-const PLACES: [&str; 2] = ["fetchers/mysql", "tests/e2e"];
+const PLACES: [&str; 3] = ["fetchers/mysql", "host/event", "tests/e2e"];
 
 fn sources() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
