@@ -25,6 +25,9 @@ pub(crate) const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// Segments of history on this disk: sixteen of the default size.
 pub(crate) const CACHE_BYTES_DEFAULT: u64 = 1 << 30;
 
+/// A cache that has room for so many segments fetches ahead: fewer would push out what is read.
+pub(crate) const CACHE_SEGMENTS_MIN: u64 = 4;
+
 /// Entries of a catalogue that are read at once.
 pub(crate) const CATALOGUE_GETS: usize = 32;
 

@@ -138,6 +138,10 @@ impl Reader {
                 Step::History(entry) => {
                     let history = self.shared.history.clone().expect("only a log with history says so");
                     let file = history.fetch(&entry).await.map_err(ReadError::History)?;
+                    let next = self.shared.state().archived_after(entry.sequence());
+                    if let Some(next) = next {
+                        history.fetch_ahead(&next);
+                    }
                     self.disk = Some(self.open_archived(entry, file));
                 }
                 // The sender lives in `shared`, so this ends only with a change.

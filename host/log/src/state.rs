@@ -196,6 +196,14 @@ impl State {
         })
     }
 
+    /// The segment that follows, if it is only in history.
+    pub(crate) fn archived_after(&self, sequence: u64) -> Option<Arc<Archived>> {
+        match self.piece(sequence + 1)? {
+            Piece::Archived(entry) => Some(Arc::clone(entry)),
+            Piece::Local(_) => None,
+        }
+    }
+
     /// The last segment that begins at or before the position.
     pub(crate) fn last_before(&self, position: Position) -> Option<Piece<'_>> {
         let local = self.segments.partition_point(|s| s.header.start() <= position);

@@ -12,7 +12,7 @@ use object_store::ObjectStoreExt;
 use crate::error::{StorageError, storage};
 use crate::files::{Files, SegmentFile};
 use crate::history::{Entry, Fetched, History, HistoryConfig, HistoryError};
-use crate::limits::READ_BYTES;
+use crate::limits::{CACHE_SEGMENTS_MIN, READ_BYTES};
 
 /// An open segment file, checked.
 pub(crate) type Segment = Arc<dyn SegmentFile>;
@@ -168,17 +168,28 @@ impl History {
             if let Some(file) = held.take(&entry.object) {
                 return Ok(file);
             }
-            match held.fetching.get(&entry.object) {
-                Some(fetching) => fetching.clone(),
-                None => {
-                    let fetching = begin_fetch(Arc::clone(self), Arc::clone(entry));
-                    held.fetching.insert(entry.object.clone(), fetching.clone());
-                    held.fetching_bytes += entry.bytes();
-                    fetching
-                }
-            }
+            self.fetching(&mut held, entry)
         };
         fetching.await
+    }
+
+    /// Begins to fetch what a reader will want next, where there is room for it beside what is read.
+    pub(crate) fn fetch_ahead(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let mut held = self.cache.held();
+        let has_room = entry.bytes().saturating_mul(CACHE_SEGMENTS_MIN) <= self.config.cache_bytes;
+        if has_room && !held.files.contains_key(&entry.object) {
+            drop(self.fetching(&mut held, entry));
+        }
+    }
+
+    fn fetching(self: &Arc<Self>, held: &mut Holdings, entry: &Arc<Entry>) -> Fetching {
+        if let Some(fetching) = held.fetching.get(&entry.object) {
+            return fetching.clone();
+        }
+        let fetching = begin_fetch(Arc::clone(self), Arc::clone(entry));
+        held.fetching.insert(entry.object.clone(), fetching.clone());
+        held.fetching_bytes += entry.bytes();
+        fetching
     }
 }
 
