@@ -49,8 +49,6 @@ struct Disk {
     schemas: SchemaSet,
     /// Offsets of schema frames that are read before the first window.
     schemas_before: Vec<u64>,
-    /// What is read is this segment of history, in the cache.
-    entry: Option<Arc<Entry>>,
 }
 
 /// A window on its way to whoever asked.
@@ -142,7 +140,7 @@ impl Reader {
                     if let Some(next) = next {
                         history.fetch_ahead(&next);
                     }
-                    self.disk = Some(self.open_archived(entry, file));
+                    self.disk = Some(self.open_archived(&entry, file));
                 }
                 // The sender lives in `shared`, so this ends only with a change.
                 Step::Nothing => drop(self.changed.changed().await),
@@ -198,7 +196,12 @@ impl Reader {
             }
             Look::Disk(segment) => {
                 let length = segment.index.length;
-                self.disk = Some(self.open_disk(*segment)?);
+                let Some(disk) = self.open_disk(&segment)? else {
+                    // It left this disk a moment ago, or somebody took it away.
+                    let archived = self.archived(segment.header.sequence).ok_or_else(|| self.too_old())?;
+                    return Ok(Found::Step(Step::History(archived)));
+                };
+                self.disk = Some(disk);
                 self.read_frames(length)
             }
             Look::History(entry) => self.read_archived(entry),
@@ -207,20 +210,24 @@ impl Reader {
         }
     }
 
-    fn open_disk(&self, segment: Segment) -> Result<Disk, ReadError> {
+    /// `None`: it is not there.
+    fn open_disk(&self, segment: &Segment) -> Result<Option<Disk>, ReadError> {
         let file = match self.shared.files.open(&segment.path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(self.too_old()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(storage("open", &segment.path))?,
         };
         let (header, index) = (&segment.header, &segment.index);
-        Ok(self.disk_at(file, segment.path, header.sequence, segment.first, index))
+        Ok(Some(self.disk_at(file, segment.path.clone(), header.sequence, segment.first, index)))
     }
 
-    fn open_archived(&self, entry: Arc<Entry>, file: Arc<dyn SegmentFile>) -> Disk {
+    fn archived(&self, sequence: u64) -> Option<Arc<Entry>> {
+        self.shared.state().archived(sequence).cloned()
+    }
+
+    fn open_archived(&self, entry: &Entry, file: Arc<dyn SegmentFile>) -> Disk {
         let history = self.shared.history.as_ref().expect("only a log with history has archived segments");
-        let path = history.cache.path(&entry);
-        let disk = self.disk_at(file, path, entry.sequence(), entry.first(), &entry.index);
-        Disk { entry: Some(entry), ..disk }
+        let path = history.cache.path(entry);
+        self.disk_at(file, path, entry.sequence(), entry.first(), &entry.index)
     }
 
     /// A segment that is opened at the reader's place.
@@ -235,7 +242,7 @@ impl Reader {
         let offset = self.place.offset.max(first);
         let schemas_before = index.schemas.iter().copied().filter(|at| *at < offset).collect();
         let cursor = FrameCursor::new(file, path, offset);
-        Disk { sequence, cursor, schemas: SchemaSet::default(), schemas_before, entry: None }
+        Disk { sequence, cursor, schemas: SchemaSet::default(), schemas_before }
     }
 
     /// Reads a segment of history from the cache, if it is there.
@@ -243,7 +250,7 @@ impl Reader {
         let history = self.shared.history.as_ref().expect("only a log with history has archived segments");
         let Some(file) = history.cache.get(&entry) else { return Ok(Found::Step(Step::History(entry))) };
         let length = entry.bytes();
-        self.disk = Some(self.open_archived(entry, file));
+        self.disk = Some(self.open_archived(&entry, file));
         self.read_frames(length)
     }
 
@@ -257,16 +264,17 @@ impl Reader {
         self.read_frames(length)
     }
 
-    /// The next window of the open segment. One of history whose copy on this disk was damaged after it was checked is
-    /// fetched again.
+    /// The next window of the open segment. Where the file on this disk is damaged and history has the segment, that one is
+    /// fetched, once.
     fn read_frames(&mut self, length: u64) -> Result<Found, ReadError> {
         let found = self.read_open(length);
         let Err(ReadError::Damaged(damaged)) = &found else { return found };
-        let Some(entry) = self.disk.as_ref().and_then(|disk| disk.entry.clone()) else { return found };
+        let sequence = self.disk.as_ref().expect("it was read").sequence;
+        let Some(entry) = self.archived(sequence) else { return found };
         if self.again.replace(entry.sequence()) == Some(entry.sequence()) {
             return found;
         }
-        tracing::warn!(%damaged, "a segment of history is fetched again");
+        tracing::warn!(%damaged, "the segment is fetched from history");
         let history = self.shared.history.as_ref().expect("only a log with history has archived segments");
         history.cache.evict(&entry);
         self.disk = None;

@@ -189,11 +189,13 @@ impl State {
 
     /// The segment with that sequence number.
     pub(crate) fn piece(&self, sequence: u64) -> Option<Piece<'_>> {
-        self.segment(sequence).map(Piece::Local).or_else(|| {
-            let first = self.history.front()?.sequence();
-            let entry = self.history.get(usize::try_from(sequence.checked_sub(first)?).ok()?)?;
-            Some(Piece::Archived(entry))
-        })
+        self.segment(sequence).map(Piece::Local).or_else(|| self.archived(sequence).map(Piece::Archived))
+    }
+
+    /// The segment with that sequence number, if it is in history.
+    pub(crate) fn archived(&self, sequence: u64) -> Option<&Arc<Archived>> {
+        let first = self.history.front()?.sequence();
+        self.history.get(usize::try_from(sequence.checked_sub(first)?).ok()?)
     }
 
     /// The segment that follows, if it is only in history.

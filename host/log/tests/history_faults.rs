@@ -268,6 +268,50 @@ async fn b19_a_cache_that_is_damaged_while_it_is_read_is_fetched_again() {
 }
 
 #[tokio::test]
+async fn b19_what_is_damaged_or_missing_on_this_disk_is_read_from_history() {
+    let dir = tempdir().unwrap();
+    let (store, _, _) = stores();
+    let log = tiered(tiny(dir.path()), history(&store)).await;
+    append_rest(&log, &mut log.writer().unwrap(), 100).unwrap();
+    log.archive_now().await.unwrap();
+    let paths = segments(dir.path());
+    for path in &paths[..2] {
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+    std::fs::remove_file(&paths[3]).unwrap();
+    assert_eq!(everything(&log, 100).await, tens(10, 100));
+    assert_eq!(log.stats().segment_count, paths.len(), "all of them were on this disk");
+}
+
+#[tokio::test]
+async fn b18_a_reader_is_not_in_the_way_of_segments_that_leave_this_disk() {
+    let dir = tempdir().unwrap();
+    let (store, _, _) = stores();
+    let log = tiered(fleeting(dir.path()), history(&store)).await;
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn({
+        let log = log.clone();
+        async move { log.archive(stopped).await }
+    });
+    let mut writer = log.writer().unwrap();
+    let mut readers: Vec<_> = (0..5).map(|_| log.reader(From::Earliest).unwrap()).collect();
+    for last in (100..=1_000).step_by(100) {
+        append_rest(&log, &mut writer, last).unwrap();
+        for (i, reader) in readers.iter_mut().enumerate() {
+            // Each stands elsewhere while segments go.
+            let upto = last - i as u64 * 20;
+            let from = reader.position().map_or(0, |p| p.scn.0);
+            assert_eq!(scns_of(&read_to(reader, upto).await), tens(from + 10, upto));
+        }
+    }
+    stop.send_replace(true);
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn b19_a_segment_that_is_damaged_on_this_disk_never_reaches_history() {
     let dir = tempdir().unwrap();
     let (store, _, _) = stores();

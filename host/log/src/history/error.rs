@@ -104,3 +104,49 @@ impl HistoryError {
 
 /// One failure for all who wait for the same object.
 pub(crate) type Fetched<T> = Result<T, Arc<HistoryError>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: impl Into<HistoryError>, remedy: Remedy, expected: &str) {
+        let error = error.into();
+        assert_eq!((error.to_string().as_str(), error.remedy()), (expected, remedy));
+    }
+
+    #[test]
+    fn messages_tell_what_where_and_how_to_mend_it() {
+        let object = "s3://bucket/history/shop/catalogue/00000000000000000007".to_owned();
+        check(
+            DamagedObject { object: object.clone(), what: "its checksum does not fit".into() },
+            Remedy::Fix,
+            "object s3://bucket/history/shop/catalogue/00000000000000000007 is damaged: its checksum does not fit; put it \
+             back from a copy or an older version in its store: what it holds cannot be read until then",
+        );
+        let source = || "why".into();
+        let denied = object_store::Error::PermissionDenied { path: String::new(), source: source() };
+        check(
+            StoreError { action: "create", object: object.clone(), source: denied },
+            Remedy::Fix,
+            "create s3://bucket/history/shop/catalogue/00000000000000000007; give these credentials read, write, list and \
+             delete access to it",
+        );
+        let slow = object_store::Error::Generic { store: "S3", source: source() };
+        check(
+            StoreError { action: "read", object: object.clone(), source: slow },
+            Remedy::Retry,
+            "read s3://bucket/history/shop/catalogue/00000000000000000007",
+        );
+        check(
+            OtherHistory {
+                object,
+                theirs: "segment 7 of epoch 2".into(),
+                ours: "segment 7 of epoch 1".into(),
+            },
+            Remedy::Fenced,
+            "s3://bucket/history/shop/catalogue/00000000000000000007 holds segment 7 of epoch 2, this log has segment 7 of \
+             epoch 1: another log has written this history, or this one was started anew; give every log its own `url`, or \
+             stop this one and remove its directory, then it goes on where the history ends",
+        );
+    }
+}
