@@ -128,6 +128,9 @@ pub async fn open(
         later,
     };
     for (name, source) in &config.source {
+        if let Some(history) = &source.get_ref().history {
+            probe_history(name, &history.url).await?;
+        }
         let opened = open_source(name, source.get_ref(), config, &guests, role).await?;
         pipeline.handles.push(opened.handle.clone());
         pipeline.sources.push(opened);
@@ -229,6 +232,13 @@ impl Pipeline {
         }
         ended
     }
+}
+
+/// Asks the store of a source's history whether it takes objects, gives them back and keeps the first of a name: with
+/// another one, two relays would overwrite each other's history.
+pub async fn probe_history(source: &str, url: &str) -> Result<(), Failure> {
+    let object = object_store::path::Path::default().join(source).join("probe");
+    Ok(objects::probe(&*objects::open(url)?, &object).await?)
 }
 
 /// How long the last uploads into history may take when the process ends; what they leave is uploaded after the next start.

@@ -13,20 +13,24 @@ const SECOND: &str = "this store does not keep the first object of a name\n";
 pub enum ProbeError {
     /// It overwrites what it was told to create.
     #[error(
-        "this object store replaced `{object}` when it was told to create it only where it is not there, so two relays \
+        "the object store {store} replaced `{object}` when it was told to create it only where it is not there, so two relays \
          could overwrite each other's history; use a store with conditional writes (`If-None-Match: *` in S3's \
          interface), or a newer release of this one"
     )]
     Overwrites {
+        /// Which.
+        store: String,
         /// The name of the question.
         object: Path,
     },
     /// It cannot be told to create only.
     #[error(
-        "this object store cannot create `{object}` only where it is not there, which a history needs; leave its \
+        "the object store {store} cannot create `{object}` only where it is not there, which a history needs; leave its \
          conditional writes on (AWS_CONDITIONAL_PUT=etag), or use a store that has them"
     )]
     Unsupported {
+        /// Which.
+        store: String,
         /// The name of the question.
         object: Path,
         /// What its client said.
@@ -34,22 +38,26 @@ pub enum ProbeError {
     },
     /// It refuses what a history does.
     #[error(
-        "{what} `{object}` in the object store; check the bucket's name, the credentials in the environment and that \
+        "{what} `{object}` in the object store {store}; check the bucket's name, the credentials in the environment and that \
          they may list, read, write and delete there"
     )]
     Refused {
         /// What it does not do, as a verb.
         what: &'static str,
+        /// Which.
+        store: String,
         /// The name of the question.
         object: Path,
         /// What its client said.
         source: Error,
     },
     /// It did not answer, or not this time.
-    #[error("{what} `{object}` in the object store")]
+    #[error("{what} `{object}` in the object store {store}")]
     Failed {
         /// What failed, as a verb.
         what: &'static str,
+        /// Which.
+        store: String,
         /// The name of the question.
         object: Path,
         /// The cause.
@@ -63,16 +71,16 @@ impl ProbeError {
         matches!(self, ProbeError::Failed { .. })
     }
 
-    fn of(what: &'static str, object: &Path) -> impl FnOnce(Error) -> ProbeError {
-        let object = object.clone();
+    fn of(what: &'static str, store: &dyn ObjectStore, object: &Path) -> impl FnOnce(Error) -> ProbeError {
+        let (store, object) = (store.to_string(), object.clone());
         move |source| match source {
             Error::NotImplemented { .. } | Error::NotSupported { .. } => {
-                ProbeError::Unsupported { object, source }
+                ProbeError::Unsupported { store, object, source }
             }
             Error::NotFound { .. } | Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                ProbeError::Refused { what, object, source }
+                ProbeError::Refused { what, store, object, source }
             }
-            source => ProbeError::Failed { what, object, source },
+            source => ProbeError::Failed { what, store, object, source },
         }
     }
 }
@@ -82,18 +90,18 @@ impl ProbeError {
 pub async fn probe(store: &dyn ObjectStore, object: &Path) -> Result<(), ProbeError> {
     match create(store, object, FIRST).await {
         Ok(()) | Err(Error::AlreadyExists { .. }) => {}
-        Err(error) => return Err(ProbeError::of("create", object)(error)),
+        Err(error) => return Err(ProbeError::of("create", store, object)(error)),
     }
     match create(store, object, SECOND).await {
         Ok(()) => return Err(overwritten(store, object).await),
         Err(Error::AlreadyExists { .. }) => {}
-        Err(error) => return Err(ProbeError::of("create", object)(error)),
+        Err(error) => return Err(ProbeError::of("create", store, object)(error)),
     }
     let read = async { store.get(object).await?.bytes().await };
     match read.await {
         Ok(bytes) if bytes == SECOND => Err(overwritten(store, object).await),
         Ok(_) => Ok(()),
-        Err(error) => Err(ProbeError::of("read", object)(error)),
+        Err(error) => Err(ProbeError::of("read", store, object)(error)),
     }
 }
 
@@ -105,5 +113,5 @@ async fn create(store: &dyn ObjectStore, object: &Path, text: &'static str) -> R
 /// Nobody uses a store that does this, so what was asked can go; when that fails too, nothing is lost by it.
 async fn overwritten(store: &dyn ObjectStore, object: &Path) -> ProbeError {
     let _ = store.delete(object).await;
-    ProbeError::Overwrites { object: object.clone() }
+    ProbeError::Overwrites { store: store.to_string(), object: object.clone() }
 }

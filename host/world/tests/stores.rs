@@ -44,7 +44,7 @@ async fn a_store_that_takes_a_name_twice_is_refused_with_what_to_do() {
     assert!(matches!(error, ProbeError::Overwrites { .. }) && !error.mends_itself(), "{error}");
     assert_eq!(
         error.to_string(),
-        "this object store replaced `asked` when it was told to create it only where it is not there, so two relays could \
+        "the object store faulty InMemory replaced `asked` when it was told to create it only where it is not there, so two relays could \
          overwrite each other's history; use a store with conditional writes (`If-None-Match: *` in S3's interface), or a \
          newer release of this one"
     );

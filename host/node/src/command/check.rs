@@ -4,17 +4,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use object_store::{ObjectStore, ObjectStoreExt};
 use tidemill_client::{RelayFeed, Start};
 use tidemill_fetchers_mysql::{Finding, Level, preflight};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig};
-use tidemill_world::objects;
 
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::guests::{Guests, OpenError};
 use crate::report::chain;
 use crate::serving::{self, Registered};
-use crate::{Failure, fetch};
+use crate::{Failure, fetch, wiring};
 
 /// Checks sources, guests and the relay; fails where something would keep them from running.
 pub async fn run(path: &Path) -> Result<ExitCode, Failure> {
@@ -27,7 +25,7 @@ pub async fn run(path: &Path) -> Result<ExitCode, Failure> {
         println!("source {name}");
         errors += report(&source_findings(name, source.get_ref()).await);
         if let Some(history) = &source.get_ref().history {
-            errors += report(&history_findings(&history.url).await);
+            errors += report(&history_findings(name, &history.url).await);
         }
         errors += report(&guest_finding(fetch::open_policy(name, source.get_ref(), &guests).map(drop)));
     }
@@ -72,21 +70,11 @@ async fn relay_findings(name: &str, source: &SourceConfig) -> Vec<Finding> {
     failed(served, "let one of `relays` serve this source and grant it to this token or certificate")
 }
 
-/// Whether objects can be put into the history's store, read and removed.
-async fn history_findings(url: &str) -> Vec<Finding> {
-    let probed = match objects::open(url) {
-        Ok(store) => probe(&*store).await.map_err(|e| chain(&e)),
-        Err(error) => Err(chain(&error)),
-    };
+/// Whether the history's store takes objects, gives them back and keeps the first of a name.
+async fn history_findings(name: &str, url: &str) -> Vec<Finding> {
+    let probed = wiring::probe_history(name, url).await.map_err(|e| chain(&*e));
     let fix = "give `url` a store that exists, and the environment the credentials to write there";
     failed(probed.map_err(|e| format!("the change history cannot be kept at {url}: {e}")), fix)
-}
-
-async fn probe(store: &dyn ObjectStore) -> Result<(), object_store::Error> {
-    let path = object_store::path::Path::from(format!("tidemill-check-{}", std::process::id()));
-    store.put(&path, "tidemill".into()).await?;
-    store.get(&path).await?.bytes().await?;
-    store.delete(&path).await
 }
 
 async fn source_findings(name: &str, source: &SourceConfig) -> Vec<Finding> {
