@@ -110,10 +110,14 @@ impl Caller {
             return self.over_http1(relay, question, stream).await;
         }
         let encryption = self.encryption.as_ref().expect("it is there where a relay is reached by https");
-        match encryption.connect(relay, stream).await? {
-            (stream, true) => self.over_http2(relay, question, stream).await,
-            (stream, false) => self.over_http1(relay, question, stream).await,
-        }
+        let stream = encryption.connect(relay, stream).await?;
+        let (speaks_h2, noted) = (stream.speaks_h2(), stream.refusal());
+        let answered = if speaks_h2 {
+            self.over_http2(relay, question, stream).await
+        } else {
+            self.over_http1(relay, question, stream).await
+        };
+        answered.map_err(|error| noted.take().map_or(error, |refusal| refusal.of(relay)))
     }
 
     async fn over_http1(

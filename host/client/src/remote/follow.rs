@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use tidemill_event::{Checkpoint, Decoded, Frame, FrameError, Phase, SchemaSet, Window, decode};
+use tidemill_event::{Decoded, Frame, FrameError, SchemaSet, Window, decode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
@@ -237,17 +237,8 @@ impl Follower {
     /// Makes a checkpoint of "now", so that a connection which is lost before the first window loses nothing with it.
     async fn settle_now(&mut self, relay: &Relay) -> Result<(), ClientError> {
         let info = SourceInfo::ask(&self.shared.caller, relay, &self.shared.options.source).await?;
-        self.place.begin(match info.now() {
-            Some((server, position)) => Start::At(Checkpoint {
-                source: self.shared.options.source.clone(),
-                server,
-                position,
-                gtid_set: info.executed.unwrap_or_default(),
-                phase: Phase::Stream,
-            }),
-            // Nothing is there yet: what comes is what commits from now on.
-            None => Start::Earliest,
-        });
+        // Where nothing is there yet, all that comes is what commits from now on.
+        self.place.begin(info.checkpoint.map_or(Start::Earliest, Start::At));
         Ok(())
     }
 

@@ -44,7 +44,8 @@ pub struct RelayFeed {
     task: Option<Task>,
     /// Room of the windows that were given and are not done with.
     held: Vec<OwnedSemaphorePermit>,
-    end: Option<Position>,
+    end: Option<Checkpoint>,
+    is_over: bool,
 }
 
 struct Task {
@@ -70,7 +71,7 @@ impl RelayFeed {
         let (link, listener) = (Mutex::new(Link::default()), OnceLock::new());
         let place = Place::new(&options.source, start);
         let shared = Arc::new(Shared { options, relays, caller, permits, link, listener });
-        Ok(RelayFeed { shared, place, task: None, held: Vec::new(), end: None })
+        Ok(RelayFeed { shared, place, task: None, held: Vec::new(), end: None, is_over: false })
     }
 
     /// What the relays have: the first that answers says it.
@@ -86,8 +87,13 @@ impl RelayFeed {
     }
 
     /// Ends the feed when everything up to there was given.
-    pub fn end_at(&mut self, end: Position) {
+    pub fn end_at(&mut self, end: Checkpoint) {
         self.end = Some(end);
+    }
+
+    /// Ends the feed now: there is nothing to give.
+    pub fn end_now(&mut self) {
+        self.is_over = true;
     }
 
     /// Everything up to here was given, whole.
@@ -143,7 +149,7 @@ impl RelayFeed {
     }
 
     fn is_at_end(&self) -> bool {
-        self.end.is_some_and(|end| self.place.position() >= Some(end))
+        self.is_over || self.end.as_ref().is_some_and(|end| self.place.has_reached(end))
     }
 
     fn give(&mut self, item: Result<Item, ClientError>) -> Result<(Window, Option<Frame>), ClientError> {

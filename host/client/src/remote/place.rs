@@ -138,6 +138,15 @@ impl Place {
         self.boundary.as_ref().filter(|_| self.begun).map(|b| b.position)
     }
 
+    /// Whether everything up to there was given, whoever numbers it.
+    pub(crate) fn has_reached(&self, end: &Checkpoint) -> bool {
+        let given = self.boundary.as_ref().filter(|_| self.begun);
+        given.is_some_and(|given| match *given.server == *end.server {
+            true => given.position.scn >= end.position.scn,
+            false => given.position >= end.position,
+        })
+    }
+
     /// The checkpoint of whoever has everything that was given.
     pub(crate) fn checkpoint(&self) -> Option<Checkpoint> {
         self.boundary.as_ref().filter(|_| self.begun).map(Boundary::checkpoint)
@@ -191,6 +200,9 @@ impl Place {
         if self.source != window.source {
             return Err(Wrong::Misplaced("it is of another source"));
         }
+        if self.is_sign_of_life(answer, &window) {
+            return Ok(None);
+        }
         let number = self.number(answer, &window)?;
         answer.number = number;
         answer.passed = Some((window.timeline.clone(), window.span.upto));
@@ -202,6 +214,21 @@ impl Place {
             None => self.next(window)?,
         };
         Ok(taken.map(|(window, changed)| (window, changed || renumbered)))
+    }
+
+    /// Whether a window says nothing that we do not know: a relay repeats where it thinks that we are. Where it does not
+    /// know either, it says timeline 0. The first place that it knows, though, is worth telling.
+    fn is_sign_of_life(&self, answer: &Answer, window: &Window) -> bool {
+        let (timeline, span) = (&window.timeline, window.span);
+        if span.after != span.upto || !window.transactions.is_empty() {
+            return false;
+        }
+        match (&answer.passed, &self.boundary) {
+            _ if timeline.number == 0 => true,
+            (Some((passed, _)), _) => passed == timeline,
+            (None, Some(boundary)) => self.begun && boundary.server == timeline.server,
+            (None, None) => false,
+        }
     }
 
     /// The number here of a window's timeline, if it follows what came before it in this answer, or where we stand.
@@ -228,11 +255,7 @@ impl Place {
 
     /// A window where no transaction is open.
     fn next(&self, window: Window) -> Result<Option<(Window, bool)>, Wrong> {
-        let Some(first) = window.transactions.first() else {
-            let stands_still = window.span.after == window.span.upto && self.begun;
-            let same = self.boundary.as_ref().is_some_and(|b| b.position.timeline == window.timeline.number);
-            return Ok((!(stands_still && same)).then_some((window, false)));
-        };
+        let Some(first) = window.transactions.first() else { return Ok(Some((window, false))) };
         match first.part {
             Part::Whole | Part::First if first.change_offset == 0 => Ok(Some((window, false))),
             _ => Err(Wrong::Misplaced("it begins within a transaction")),

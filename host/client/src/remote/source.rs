@@ -1,7 +1,9 @@
 //! What a relay says about a source.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
-use tidemill_event::Position;
+use tidemill_event::{Checkpoint, Position};
 
 use super::ask;
 use super::connection::{Caller, position};
@@ -15,10 +17,8 @@ pub struct SourceInfo {
     pub earliest: Option<Position>,
     /// The source is known up to here.
     pub latest: Option<Position>,
-    /// The set of transactions executed at `latest`, where the relay says it.
-    pub executed: Option<String>,
-    /// Number and server of each timeline, oldest first.
-    pub timelines: Vec<(u32, String)>,
+    /// The checkpoint of whoever has everything up to `latest`.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl SourceInfo {
@@ -37,23 +37,10 @@ impl SourceInfo {
             None | Some(Value::Null) => Some(None),
             Some(value) => value.as_str().and_then(position).map(Some),
         };
-        let timeline = |value: &Value| {
-            let number = u32::try_from(value.get("number")?.as_u64()?).ok()?;
-            Some((number, value.get("server")?.as_str()?.to_owned()))
+        let checkpoint = match document.get("checkpoint")? {
+            Value::Null => None,
+            value => Some(Checkpoint::decode(&URL_SAFE_NO_PAD.decode(value.as_str()?).ok()?).ok()?),
         };
-        let timelines = document.get("timelines")?.as_array()?.iter().map(timeline);
-        Some(SourceInfo {
-            earliest: at("earliest")?,
-            latest: at("latest")?,
-            executed: document.get("executed").and_then(Value::as_str).map(str::to_owned),
-            timelines: timelines.collect::<Option<_>>()?,
-        })
-    }
-
-    /// The end, with the server whose clock it is.
-    pub(crate) fn now(&self) -> Option<(String, Position)> {
-        let latest = self.latest?;
-        let server = self.timelines.iter().rev().find(|(number, _)| *number == latest.timeline);
-        server.map(|(_, server)| (server.clone(), latest))
+        Some(SourceInfo { earliest: at("earliest")?, latest: at("latest")?, checkpoint })
     }
 }

@@ -2,12 +2,15 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -51,20 +54,74 @@ impl Encryption {
         Ok(Encryption(TlsConnector::from(Arc::new(config))))
     }
 
-    /// Encrypts a connection; says whether it speaks HTTP/2.
-    pub(crate) async fn connect(
-        &self,
-        relay: &Relay,
-        stream: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, bool), ClientError> {
+    /// Encrypts a connection.
+    pub(crate) async fn connect(&self, relay: &Relay, stream: TcpStream) -> Result<Encrypted, ClientError> {
         let name = ServerName::try_from(relay.host.clone()).map_err(|_| ClientError::Encryption {
             relay: relay.to_string(),
             why: "its host is no name that a certificate can be for".into(),
             mend: "give a host name or an address",
         })?;
         let stream = self.0.connect(name, stream).await.map_err(|error| failed(relay, error))?;
-        let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(PROTOCOLS[0]);
-        Ok((stream, speaks_h2))
+        Ok(Encrypted { stream, noted: Noted::default() })
+    }
+}
+
+/// An encrypted connection. A relay may refuse our certificate after we think that all is well: what it says then is
+/// noted here, since HTTP does not pass it on.
+pub(crate) struct Encrypted {
+    stream: TlsStream<TcpStream>,
+    noted: Noted,
+}
+
+/// What a relay said of an encrypted connection after its beginning.
+#[derive(Clone, Default)]
+pub(crate) struct Noted(Arc<Mutex<Option<Refusal>>>);
+
+impl Noted {
+    pub(crate) fn take(&self) -> Option<Refusal> {
+        self.0.lock().expect("no holder panics").take()
+    }
+}
+
+impl Encrypted {
+    pub(crate) fn speaks_h2(&self) -> bool {
+        self.stream.get_ref().1.alpn_protocol() == Some(PROTOCOLS[0])
+    }
+
+    pub(crate) fn refusal(&self) -> Noted {
+        self.noted.clone()
+    }
+}
+
+impl AsyncRead for Encrypted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &polled {
+            *self.noted.0.lock().expect("no holder panics") = refusal(error);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Encrypted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -84,14 +141,33 @@ fn unusable(path: &Path, setting: &str, why: impl std::fmt::Display) -> ClientEr
     }
 }
 
-/// A certificate that is refused does not mend itself, anything else may.
-pub(crate) fn failed(relay: &Relay, error: io::Error) -> ClientError {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let refused = |why: String, mend| ClientError::Encryption { relay: relay.to_string(), why, mend };
+/// What of a failure does not mend itself.
+pub(crate) struct Refusal {
+    why: String,
+    mend: &'static str,
+}
+
+impl Refusal {
+    pub(crate) fn of(self, relay: &Relay) -> ClientError {
+        ClientError::Encryption { relay: relay.to_string(), why: self.why, mend: self.mend }
+    }
+}
+
+fn failed(relay: &Relay, error: io::Error) -> ClientError {
+    match refusal(&error) {
+        Some(refusal) => refusal.of(relay),
+        None => ClientError::Unreachable { relay: relay.to_string(), source: error.into() },
+    }
+}
+
+/// Whether an error is one about certificates, or between two who do not understand one another: those do not mend
+/// themselves, anything else may.
+fn refusal(error: &io::Error) -> Option<Refusal> {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())?;
+    let refused = |why: String, mend| Some(Refusal { why, mend });
     match inner {
-        Some(rustls::Error::InvalidCertificate(why)) => refused(
-            format!("its certificate is refused: {why}"),
-            match why {
+        rustls::Error::InvalidCertificate(why) => {
+            let mend = match why {
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     "give an address that the certificate is for"
                 }
@@ -99,18 +175,19 @@ pub(crate) fn failed(relay: &Relay, error: io::Error) -> ClientError {
                     "give the certificates of the authority that signed it as `tls_ca`"
                 }
                 _ => "give the relay a certificate that is valid today",
-            },
-        ),
-        Some(rustls::Error::AlertReceived(alert)) => refused(
+            };
+            refused(format!("its certificate is refused: {why}"), mend)
+        }
+        rustls::Error::AlertReceived(alert) if *alert != AlertDescription::InternalError => refused(
             format!("it says {alert:?}"),
             "check `tls_certificate` and `tls_key` against the relay's `client_ca`",
         ),
-        Some(rustls::Error::PeerIncompatible(why)) => {
+        rustls::Error::PeerIncompatible(why) => {
             refused(format!("it knows no encryption that we know: {why:?}"), "let it speak TLS 1.2 or 1.3")
         }
-        Some(rustls::Error::InvalidMessage(_)) => {
+        rustls::Error::InvalidMessage(_) => {
             refused("it does not speak TLS".into(), "write http:// if that is meant")
         }
-        _ => ClientError::Unreachable { relay: relay.to_string(), source: error.into() },
+        _ => None,
     }
 }

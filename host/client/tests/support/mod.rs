@@ -10,10 +10,19 @@ pub mod windows;
 pub mod stub;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidemill_client::{Consumer, Feed};
 use tidemill_event::{Part, Remedy, Window};
+use tidemill_log::{Fsync, LogConfig};
+
+/// Settings of a log in which nothing happens by itself within the life of a test.
+pub fn config(directory: &Path) -> LogConfig {
+    let day = Duration::from_secs(86_400);
+    LogConfig { fsync: Fsync::Interval(day), idle_interval: day, ..LogConfig::new(directory) }
+}
 
 /// The words of an error, and what it asks for.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -164,10 +164,8 @@ impl Inner {
 
     fn info(&self) -> Value {
         let latest = self.log.stats().latest.map(|at| at.to_string());
-        let timelines = self.log.timelines();
-        let timelines: Vec<Value> =
-            timelines.iter().map(|t| json!({"number": t.number, "server": *t.server})).collect();
-        json!({"name": "shop", "latest": latest, "earliest": "1/0", "timelines": timelines})
+        let checkpoint = self.log.checkpoint().map(|c| URL_SAFE_NO_PAD.encode(c.encode()));
+        json!({"name": "shop", "latest": latest, "earliest": "1/0", "checkpoint": checkpoint})
     }
 
     fn begin(&self, body: &str) -> Result<From, String> {
@@ -200,7 +198,12 @@ impl Inner {
                 Some(Fault::SilentAfter(end)) if end == windows => std::future::pending().await,
                 _ => {}
             }
-            let Some((frame, window)) = reader.next_frame().await.unwrap() else { break };
+            let next = tokio::select! {
+                next = reader.next_frame() => next.unwrap(),
+                // The subscriber has gone.
+                _ = wire.stream.read_u8() => return Ok(()),
+            };
+            let Some((frame, window)) = next else { break };
             for table in &window.tables {
                 if schemas.insert(Arc::clone(&table.schema)) {
                     wire.chunk(encode_schema(&table.schema).bytes()).await?;
