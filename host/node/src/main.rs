@@ -60,6 +60,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Up(arguments) => command::up::run(arguments).await,
+        Command::Consume(arguments) => command::consume::run(arguments).await,
         Command::Relay(arguments) => command::relay::run(arguments).await,
         Command::Tail(arguments) => command::tail::run(arguments).await,
         Command::Check(arguments) => command::check::run(&arguments.config).await,

@@ -353,24 +353,36 @@ async fn open_subscription(
 ) -> Result<Subscription<LogFeed>, Failure> {
     let checkpoint = parts.store.checkpoint(name)?;
     let feed = LogFeed::open(parts.log, read_from(config.start, checkpoint.as_ref()))?;
+    let consumer = open_delivery(name, config, guests, parts.store, parts.stdout, parts.fetched).await?;
+    Ok(Subscription { feed, consumer, retries: config.retries })
+}
+
+/// What a subscription delivers to, behind its checkpoint; for `up` and `consume` alike.
+pub async fn open_delivery(
+    name: &str,
+    config: &SubscriptionConfig,
+    guests: &Guests<'_>,
+    store: &EmbeddedStore,
+    stdout: &Arc<dyn Stdout>,
+    fetched: Fetched,
+) -> Result<Delivery, Failure> {
     let source = &config.source;
     let filters = config.filter.iter().map(|g| guests.filter(source, g)).collect::<Result<_, _>>()?;
     let projections =
         config.projection.iter().map(|g| guests.projection(source, g)).collect::<Result<_, _>>()?;
-    let state = Arc::new(State { store: parts.store.clone(), subscription: name.to_owned() });
+    let state = Arc::new(State { store: store.clone(), subscription: name.to_owned() });
     let consumer = guests.consumer(source, &config.consumer, state).await?;
-    let at = checkpoint.map(|c| c.position).unwrap_or_default();
+    let at = store.checkpoint(name)?.map(|c| c.position).unwrap_or_default();
     info!(subscription = %name, at = %at, "subscription is open");
-    let delivery = Delivery {
+    Ok(Delivery {
         name: name.to_owned(),
         filters,
         projections,
         consumer,
-        store: parts.store.clone(),
-        stdout: Arc::clone(parts.stdout),
-        meter: Meter::new(at, parts.fetched),
-    };
-    Ok(Subscription { feed, consumer: delivery, retries: config.retries })
+        store: store.clone(),
+        stdout: Arc::clone(stdout),
+        meter: Meter::new(at, fetched),
+    })
 }
 
 /// Where a subscription reads on: behind its checkpoint, or where the configuration says.

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod checkpoint;
+pub mod consume;
 pub mod demo;
 pub mod relay;
 pub mod tail;
@@ -29,6 +30,8 @@ pub enum Command {
     Up(up::Arguments),
     /// Serve the sources of a configuration over HTTP until told to stop, without its subscriptions.
     Relay(relay::Arguments),
+    /// Run subscriptions straight from upstream relays, without a log here, until told to stop.
+    Consume(consume::Arguments),
     /// Print a source's changes as JSON lines: through its policy, without log or checkpoint.
     Tail(tail::Arguments),
     /// Look before the start: is the server ready for capture, do the guests load? Each finding says its fix.
