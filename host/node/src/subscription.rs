@@ -6,7 +6,6 @@
 //! ```
 
 use std::error::Error;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -188,8 +187,8 @@ impl Consumer for Delivery {
         self.consumer.rollback();
     }
 
-    fn close(self) -> impl Future<Output = Result<(), DeliverError>> + Send {
-        async move { Ok(self.consumer.close().await?) }
+    async fn close(self) -> Result<(), DeliverError> {
+        Ok(self.consumer.close().await?)
     }
 
     fn remedy(error: &DeliverError) -> Remedy {
