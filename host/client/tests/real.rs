@@ -9,7 +9,7 @@ mod support;
 use std::time::Duration;
 
 use real::{Authority, Real, local};
-use support::windows::{assert_same, assert_sound, at, long_fragment, time_of, window};
+use support::windows::{assert_same, assert_sound, at, long_fragment, on_timeline, time_of, window};
 use support::{Keeper, changes, config};
 use tempfile::TempDir;
 use tidemill_client::{
@@ -280,4 +280,39 @@ async fn b33_a_consumer_that_fails_behind_a_relay_rolls_back_and_gets_the_same_a
         drive("test", &mut feed, keeper.clone(), policy, control).await.unwrap();
         assert_eq!(keeper.0.lock().unwrap().committed, all(&shop()), "call {call}");
     }
+}
+
+/// The same transactions as another server numbers them: its SCNs are 5 higher.
+fn lineage(shift: u64, mut window: Window) -> Window {
+    const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let number = |scn: u64| (scn - shift) / 10;
+    for t in &mut window.transactions {
+        t.gtid = format!("{SERVER}:{}", number(t.scn.0));
+    }
+    window.executed = format!("{SERVER}:1-{}", number(window.span.upto.0)).into();
+    window
+}
+
+#[tokio::test]
+async fn b11_a_relay_of_another_server_of_the_lineage_goes_on_with_each_transaction_once() {
+    let first = [window(0, &[10, 20]), window(20, &[30])].map(|w| lineage(0, w));
+    let second = [window(0, &[15, 25]), window(25, &[35, 45]), window(45, &[55, 65])];
+    let second = second.map(|w| on_timeline(2, lineage(5, w))).map(|mut w| {
+        w.timeline.number = 1;
+        w
+    });
+    let ((_one, one, _first), (_other, other, _second)) = (log_of(&first), log_of(&second));
+    let (failing, standing) = (Real::new(&one, local()), Real::new(&other, local()));
+    let mut feed = RelayFeed::new(options(&[&failing.url, &standing.url]), Start::Earliest).unwrap();
+    let mut seen = read(&mut feed, &one).await.unwrap();
+    failing.end().await;
+    feed.end_at(other.checkpoint().unwrap());
+    while let Some(window) = feed.next().await.unwrap() {
+        assert_eq!((window.timeline.number, &*window.timeline.server), (2, "server-2"));
+        seen.extend(changes(&window));
+    }
+    seen.retain(|(_, number)| *number == 0);
+    let scns: Vec<u64> = seen.into_iter().map(|(scn, _)| scn).collect();
+    assert_eq!(scns, [10, 20, 30, 45, 55, 65], "what the first server had is not repeated");
+    assert_eq!(feed.checkpoint().unwrap().gtid_set, other.checkpoint().unwrap().gtid_set);
 }
