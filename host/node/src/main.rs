@@ -64,7 +64,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Relay(arguments) => command::relay::run(arguments).await,
         Command::Tail(arguments) => command::tail::run(arguments).await,
         Command::Check(arguments) => command::check::run(&arguments.config).await,
-        Command::Checkpoint(command) => command::checkpoint::run(command),
+        Command::Checkpoint(command) => command::checkpoint::run(command).await,
         Command::Demo(arguments) => command::demo::run(arguments).await,
         Command::Bench(command) => command::bench::run(command).await,
     }

@@ -276,8 +276,16 @@ pub fn log_path(config: &Config, source: &str) -> PathBuf {
     config.data.join("log").join(source)
 }
 
-/// A source's log, in that directory.
-pub fn log_config(directory: &Path, source: &SourceConfig) -> LogConfig {
+/// A source's log, with its history where it has one.
+pub async fn open_log(config: &Config, name: &str) -> Result<Log, Failure> {
+    let source = config.source[name].get_ref();
+    let history = source.history.as_ref().map(|history| history_config(name, history)).transpose()?;
+    let log = log_config(&log_path(config, name), source);
+    Ok(Log::open_tiered(log, Arc::new(DiskFiles), history).await?)
+}
+
+/// A log's settings, in that directory.
+fn log_config(directory: &Path, source: &SourceConfig) -> LogConfig {
     let mut config = LogConfig::new(directory);
     config.memory_bytes = usize::try_from(source.log.memory.0).unwrap_or(usize::MAX);
     config.segment_bytes = source.log.segment.0;
@@ -295,9 +303,7 @@ async fn open_source(
     guests: &Guests<'_>,
     role: Role,
 ) -> Result<Source, Failure> {
-    let history = source.history.as_ref().map(|history| history_config(name, history)).transpose()?;
-    let log = log_config(&log_path(config, name), source);
-    let log = Log::open_tiered(log, Arc::new(DiskFiles), history).await?;
+    let log = open_log(config, name).await?;
     let handle = SourceHandle::new(name, log.clone());
     let opener = Opener {
         name: name.to_owned(),
@@ -317,7 +323,7 @@ async fn open_source(
 }
 
 /// A log's history, in the store that the configuration names.
-pub fn history_config(source: &str, config: &config::HistoryConfig) -> Result<HistoryConfig, Failure> {
+fn history_config(source: &str, config: &config::HistoryConfig) -> Result<HistoryConfig, Failure> {
     let mut history = HistoryConfig::new(objects::open(&config.url)?, &config.url, source);
     history.keep_time = config.keep_time.map(|time| time.0);
     history.upload_after = Some(config.upload_after.0);

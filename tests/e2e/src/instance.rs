@@ -75,7 +75,24 @@ impl Folder {
 
     /// Starts `tidemill COMMAND… --config tidemill.toml` in the folder.
     pub fn start(&self, arguments: &[&str]) -> Instance {
+        self.start_as(Command::new(binary()), arguments)
+    }
+
+    /// As [`Folder::start`], with everything that can be logged.
+    pub(crate) fn start_logging(&self, arguments: &[&str]) -> Instance {
         let mut command = Command::new(binary());
+        command.env("TIDEMILL_LOG", "debug");
+        self.start_as(command, arguments)
+    }
+
+    /// As [`Folder::start`], in a shell of which these are the first words: limits, traps.
+    pub fn start_in_shell(&self, first: &str, arguments: &[&str]) -> Instance {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{first}; exec \"$0\" \"$@\"")]).arg(binary());
+        self.start_as(command, arguments)
+    }
+
+    fn start_as(&self, mut command: Command, arguments: &[&str]) -> Instance {
         command.args(arguments).args(["--config", "tidemill.toml"]).current_dir(self.path());
         Instance::start(&mut command)
     }

@@ -29,16 +29,14 @@ impl Folder {
     /// Starts `tidemill relay` (or `up`), whose configuration lets it listen on that port of loopback, and waits until it
     /// is ready.
     pub fn serve(&self, command: &str, port: u16) -> Relay {
-        let mut relay = Relay { instance: self.start(&[command]), port };
+        let mut relay = self.serve_unready(command, port);
         relay.wait_for("readyz", |answer| answer.status == 200);
         relay
     }
 
-    /// As [`Folder::serve`], without waiting: its sources may not be reachable.
+    /// As [`Folder::serve`], but waits only until it answers: its sources may not be reachable.
     pub fn serve_unready(&self, command: &str, port: u16) -> Relay {
-        let mut relay = Relay { instance: self.start(&[command]), port };
-        relay.wait_for("healthz", |answer| answer.status != 0);
-        relay
+        Relay::of(self.start_logging(&[command]), port)
     }
 }
 
@@ -64,6 +62,13 @@ impl Answer {
 }
 
 impl Relay {
+    /// The relay of a process that listens on that port, as soon as it answers.
+    pub fn of(instance: Instance, port: u16) -> Relay {
+        let mut relay = Relay { instance, port };
+        relay.wait_for("healthz", |answer| answer.status != 0);
+        relay
+    }
+
     /// The address of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
@@ -117,6 +122,42 @@ impl Relay {
         Follow::start(command)
     }
 
+    /// What an operator sees of one of the `sources` or `subscriptions`.
+    pub fn status(&self, kind: &str, name: &str) -> Value {
+        let all = self.get(&format!("v1/admin/{kind}")).json();
+        let found = all[kind].as_array().and_then(|all| all.iter().find(|one| one["name"] == name).cloned());
+        found.unwrap_or_else(|| panic!("{name} is not in {all}"))
+    }
+
+    /// The SCN that one of the `sources` or `subscriptions` has reached; 0 before the first.
+    pub fn scn(&self, kind: &str, name: &str) -> u64 {
+        let status = self.status(kind, name);
+        let scn = status["position"].as_str().and_then(|position| position.split_once('/'));
+        scn.map_or(0, |(_, scn)| scn.parse().expect("a position is timeline and SCN"))
+    }
+
+    /// Waits until one of them does that: `running`, `paused`, `failed`, `ended`.
+    pub fn wait_activity(&mut self, kind: &str, name: &str, activity: &str) {
+        let is = |answer: &Answer| {
+            let all = answer.json();
+            let mut all = all[kind].as_array().into_iter().flatten();
+            all.any(|one| one["name"] == name && one["activity"] == activity)
+        };
+        self.wait_for(&format!("v1/admin/{kind}"), is);
+    }
+
+    /// Waits until one of them has reached that SCN.
+    pub fn wait_scn(&mut self, kind: &str, name: &str, scn: u64) {
+        while self.scn(kind, name) < scn {
+            self.wait_for("healthz", |answer| answer.status != 0);
+        }
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(self) -> Output {
+        self.instance.kill()
+    }
+
     /// Ends it as SIGTERM does.
     pub fn terminate(self) -> Output {
         self.instance.terminate()
@@ -146,7 +187,9 @@ impl Follow {
     /// The next line that is a change, with the checkpoints left out.
     pub fn change(&mut self) -> Option<Value> {
         loop {
-            let value: Value = serde_json::from_str(&self.line()?).ok()?;
+            let line = self.line()?;
+            let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(value.get("status").is_none(), "a problem: {line}");
             if value.get("op").is_some() {
                 return Some(value);
             }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use tidemill_digest::{Digest, Row, Value};
-use tidemill_e2e::{Change, Folder, Output};
+use tidemill_e2e::{Change, Folder, Output, free_port};
 use tidemill_servers::workload::Bank;
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
@@ -70,8 +70,7 @@ impl Replica {
     }
 }
 
-fn config(folder: &Folder, server: &Server, total: i64) -> String {
-    let source = folder.source("bank", server);
+fn config(source: &str, total: i64) -> String {
     format!(
         r#"{source}
 [source.bank.log]
@@ -93,7 +92,7 @@ async fn kill_in_a_loop(kind: Kind) {
     let mut server = Server::start(kind, Options::default()).await.unwrap();
     let bank = Bank::create(server.root(), ACCOUNTS).await.unwrap();
     let folder = Folder::new("");
-    folder.configure(&config(&folder, &server, bank.total()));
+    folder.configure(&config(&folder.source("bank", &server), bank.total()));
     let run = bank.start(2);
     let mut replica = Replica { total: bank.total(), ..Replica::default() };
     for round in 0..KILLS {
@@ -129,7 +128,7 @@ async fn compare(folder: &Folder, server: &Server, replica: &Replica, acknowledg
     delivered.sort_unstable();
     assert_eq!(delivered, journal);
     assert!(journal.len() as u64 >= acknowledged, "what was acknowledged is there");
-    assert!(replica.ends > KILLS, "{} transactions were checked", replica.ends);
+    assert!(replica.ends > 8, "{} transactions were checked", replica.ends);
     let committed = folder.committed();
     for table in ["a", "b"] {
         let rows: Vec<(i64, i64, Option<String>)> = mysql_async::prelude::Queryable::query(
@@ -152,6 +151,59 @@ async fn compare(folder: &Folder, server: &Server, replica: &Replica, acknowledg
         assert_eq!(state["digest"], digest.to_string(), "bank.{table}: {state}");
     }
     conn.disconnect().await.unwrap();
+}
+
+/// The relay is killed, its subscriber in another process is not, or both are; what the subscriber has printed and
+/// committed equals the server's tables.
+async fn kill_the_relay_in_a_loop(subscriber: &[&str], to_the_end: &[&str]) {
+    const KILLS: usize = 8;
+    let mut server = Server::start(Kind::MySql, Options::default()).await.unwrap();
+    let bank = Bank::create(server.root(), ACCOUNTS).await.unwrap();
+    let (served, port) = (Folder::new(""), free_port());
+    let log = "[source.bank.log]\nsegment = \"256 KiB\"\n";
+    served.configure(&format!(
+        "{}{log}[relay]\nlisten = \"127.0.0.1:{port}\"\n",
+        served.source("bank", &server)
+    ));
+    let folder = Folder::new("");
+    let source = format!("[source.bank]\nkind = \"relay\"\nrelays = [\"http://127.0.0.1:{port}\"]\n");
+    folder.configure(&config(&source, bank.total()));
+    let run = bank.start(1);
+    let mut replica = Replica { total: bank.total(), ..Replica::default() };
+    let mut relay = block_in_place(|| served.serve("relay", port));
+    let mut instance = folder.start(subscriber);
+    for round in 0..KILLS {
+        let until = replica.seen.len() + 1 + round * 37 % 90;
+        block_in_place(|| {
+            while replica.seen.len() < until {
+                let change = instance.change().unwrap_or_else(|| panic!("round {round}: it ended by itself"));
+                replica.take(change);
+            }
+            relay.kill();
+        });
+        relay = block_in_place(|| served.serve("relay", port));
+        if round % 3 == 2 {
+            block_in_place(|| replica.take_all(&instance.kill()));
+            instance = folder.start(subscriber);
+        }
+    }
+    let acknowledged = run.stop().await.unwrap();
+    let (file, offset) = server.binlog_end().await.unwrap();
+    let number: u64 = file.rsplit('.').next().unwrap().parse().unwrap();
+    block_in_place(|| relay.wait_scn("sources", "bank", number << 40 | offset));
+    block_in_place(|| replica.take_all(&instance.terminate()));
+    let output = block_in_place(|| folder.start(to_the_end).wait());
+    assert!(output.status.success(), "{}", output.errors);
+    replica.take_all(&output);
+    replica.transaction_ends();
+    assert!(block_in_place(|| relay.terminate()).status.success());
+    compare(&folder, &server, &replica, acknowledged).await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b10_kills_of_a_relay_and_of_a_log_that_follows_it_lose_nothing_and_tear_nothing() {
+    kill_the_relay_in_a_loop(&["up"], &["up", "--once"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,7 +117,7 @@ async fn server_sent_events_resume_behind_the_last_event_id() {
         let mut arguments = vec!["-H", "Accept: text/event-stream"];
         arguments.extend(resume.iter().flat_map(|id| ["-H", id.as_str()]));
         let from = if last.is_none() { "&from=earliest" } else { "" };
-        let mut follow = relay.follow(&format!("v1/sources/shop/changes?tables=t.n{from}"), &arguments);
+        let mut follow = relay.follow(&format!("v1/sources/shop/changes?tables=t.*{from}"), &arguments);
         server.sql(&format!("INSERT INTO t.n VALUES ({id})")).await.unwrap();
         let (checkpoint, changes) = block_in_place(|| until_behind_a_change(&mut follow));
         let ids: Vec<_> = changes.iter().map(|change| change["after"]["id"].as_i64().unwrap()).collect();

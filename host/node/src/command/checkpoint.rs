@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
 use serde_json::{Value, json};
-use tidemill_event::{Checkpoint, Phase, Position};
+use tidemill_event::{Checkpoint, Phase, Position, Scn};
 use tidemill_log::{From, Log};
 use tidemill_sink::{Effects, EmbeddedStore};
 
@@ -55,7 +55,7 @@ pub struct One {
 }
 
 /// Does it, and prints what there is now.
-pub fn run(command: Command) -> Result<ExitCode, Failure> {
+pub async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::List(chosen) => list(&chosen)?,
         Command::Show(one) => {
@@ -67,7 +67,7 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
             let (config, store) = open(&one.chosen)?;
             let (name, subscription) = pick(&config, one.subscription.as_deref())?;
             let before = store.checkpoint(name)?;
-            let to = place(&config, subscription, before.as_ref(), Start::try_from(to)?)?;
+            let to = place(&config, subscription, before.as_ref(), Start::try_from(to)?).await?;
             store.commit(name, &to, &Effects::default())?;
             print(name, subscription, Some(&to), one.chosen.json);
         }
@@ -117,7 +117,7 @@ fn pick<'a>(config: &'a Config, name: Option<&str>) -> Result<(&'a str, &'a Subs
 }
 
 /// The checkpoint of a place in the log of the subscription's source.
-fn place(
+async fn place(
     config: &Config,
     subscription: &SubscriptionConfig,
     before: Option<&Checkpoint>,
@@ -131,40 +131,45 @@ fn place(
         };
         return Ok(Checkpoint { position, gtid_set: String::new(), phase: Phase::Stream, ..before.clone() });
     }
-    let source = config.source[&subscription.source].get_ref();
-    let log = Log::open(wiring::log_config(&directory, source))?;
+    let log = wiring::open_log(config, &subscription.source).await?;
     let end = log.checkpoint().ok_or("the log is empty; there is no place in it yet")?;
-    let from = match to {
-        Start::Now => return Ok(end),
-        Start::Earliest => From::Earliest,
-        Start::Time(us) => From::Time(us),
-        Start::Position(position) => From::After(position),
-    };
-    at(&log, from, to, end)
+    // Nothing follows, so that a reader at the end is told so instead of waiting.
+    log.writer()?.close()?;
+    match to {
+        Start::Now => Ok(end),
+        Start::Earliest => before_first(&log, From::Earliest, end).await,
+        Start::Time(us) => before_first(&log, From::Time(us), end).await,
+        Start::Position(position) => at(&log, position, end).await,
+    }
 }
 
-/// Where a reader from there begins.
-fn at(log: &Log, from: From, to: Start, end: Checkpoint) -> Result<Checkpoint, Failure> {
-    if let Start::Position(position) = to
-        && position > end.position
-    {
+/// Before the first transaction that a reader from there gets; the end, where there is none.
+async fn before_first(log: &Log, from: From, end: Checkpoint) -> Result<Checkpoint, Failure> {
+    let Some(first) = log.reader(from)?.next().await? else { return Ok(end) };
+    let (timeline, after) = (first.timeline.number, first.span.after);
+    // The window may have lost transactions at its beginning: the last of them is what comes before.
+    let whole = log.reader(From::After(Position { timeline, scn: after }))?.next().await?;
+    let earlier = |scn: &Scn| first.transactions.first().is_some_and(|kept| *scn < kept.scn);
+    let lost = whole.iter().flat_map(|whole| &whole.transactions).map(|t| t.scn).filter(earlier);
+    let scn = lost.max().unwrap_or(after);
+    Ok(moved(end, Position { timeline, scn }, &first.timeline.server))
+}
+
+/// At a position, if a reader from there gets all that follows.
+async fn at(log: &Log, position: Position, end: Checkpoint) -> Result<Checkpoint, Failure> {
+    if position > end.position {
         return Err(format!("position {position} is ahead of the log, which ends at {}", end.position).into());
     }
-    let first = log.reader(from)?.try_next()?;
-    let Some(first) = first else { return Ok(end) };
-    let (timeline, scn) = (first.timeline.number, first.span.after);
-    let position = if let Start::Position(position) = to { position } else { Position { timeline, scn } };
-    let server = log.timelines().into_iter().find(|t| t.number == position.timeline);
-    let server =
-        server.ok_or_else(|| format!("the log has nothing of timeline {}", position.timeline))?.server;
-    // Which set of transactions that is, only the stream itself can say: the next commit does.
-    Ok(Checkpoint {
-        position,
-        server: server.to_string(),
-        gtid_set: String::new(),
-        phase: Phase::Stream,
-        ..end
-    })
+    log.reader(From::After(position))?.next().await?;
+    let timeline = log.timelines().into_iter().find(|t| t.number == position.timeline);
+    let timeline =
+        timeline.ok_or_else(|| format!("the log has nothing of timeline {}", position.timeline))?;
+    Ok(moved(end, position, &timeline.server))
+}
+
+/// A checkpoint at a position. Which set of transactions that is, only the stream itself can say: the next commit does.
+fn moved(end: Checkpoint, position: Position, server: &str) -> Checkpoint {
+    Checkpoint { position, server: server.to_owned(), gtid_set: String::new(), phase: Phase::Stream, ..end }
 }
 
 fn fields(name: &str, subscription: &SubscriptionConfig, checkpoint: Option<&Checkpoint>) -> Value {

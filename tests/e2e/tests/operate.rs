@@ -1,0 +1,238 @@
+//! What operators do: pause, resume, stop, look at health, metrics and checkpoints; and what strangers may not.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use serde_json::Value;
+use tidemill_e2e::{Change, Folder, Output, Relay, free_port};
+use tidemill_servers::{Kind, Options, Server};
+use tokio::task::block_in_place;
+
+const PRINT: &str = "consumer = { module = \"builtin:print\", grants = [\"stdout\"] }";
+
+async fn table() -> Server {
+    let server = Server::start(Kind::MariaDb, Options::default()).await.unwrap();
+    server.sql("CREATE DATABASE t; CREATE TABLE t.n (id INT PRIMARY KEY, note TEXT)").await.unwrap();
+    server
+}
+
+async fn insert(server: &Server, id: i64) {
+    server.sql(&format!("INSERT INTO t.n VALUES ({id}, 'note {id}')")).await.unwrap();
+}
+
+/// The position behind everything that is committed.
+async fn end(server: &Server) -> u64 {
+    let (file, offset) = server.binlog_end().await.unwrap();
+    let number: u64 = file.rsplit('.').next().unwrap().parse().unwrap();
+    number << 40 | offset
+}
+
+fn relay_table(port: u16) -> String {
+    format!("[relay]\nlisten = \"127.0.0.1:{port}\"\n")
+}
+
+fn ids(changes: &[Change]) -> Vec<i64> {
+    changes.iter().map(|change| change.after("id").as_i64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b54_a_source_and_a_subscription_stand_still_while_paused_and_go_on_where_they_stood() {
+    let mut server = table().await;
+    let (folder, port) = (Folder::new(""), free_port());
+    let (shop, other) = (folder.source("shop", &server), folder.source("other", &server));
+    let printed = format!("[subscription.printed]\nsource = \"shop\"\n{PRINT}\n");
+    folder.configure(&format!("{shop}{other}{}{printed}", relay_table(port)));
+    let mut relay = block_in_place(|| folder.serve("up", port));
+    insert(&server, 1).await;
+    assert_eq!(block_in_place(|| relay.instance.change()).unwrap().after("id"), 1);
+
+    assert_eq!(relay.post("v1/admin/subscriptions/printed/pause").status / 100, 2);
+    relay.wait_activity("subscriptions", "printed", "paused");
+    let stands = relay.scn("subscriptions", "printed");
+    insert(&server, 2).await;
+    relay.wait_scn("sources", "shop", end(&server).await);
+    assert_eq!(relay.scn("subscriptions", "printed"), stands, "its checkpoint stays");
+    let health = relay.get("healthz");
+    assert_eq!(health.status, 200, "what an operator paused is not ill: {}", health.body);
+    assert!(health.body.contains("paused"), "and it is said: {}", health.body);
+    relay.post("v1/admin/subscriptions/printed/resume");
+    assert_eq!(block_in_place(|| relay.instance.change()).unwrap().after("id"), 2);
+
+    relay.post("v1/admin/sources/shop/pause");
+    relay.wait_activity("sources", "shop", "paused");
+    let stands = relay.scn("sources", "shop");
+    insert(&server, 3).await;
+    let end = end(&server).await;
+    // The same server's log, by the source that nobody paused.
+    relay.wait_scn("sources", "other", end);
+    assert_eq!(relay.scn("sources", "shop"), stands);
+    relay.post("v1/admin/sources/shop/resume");
+    relay.wait_scn("sources", "shop", end);
+    assert_eq!(block_in_place(|| relay.instance.change()).unwrap().after("id"), 3);
+
+    assert_eq!(relay.post("v1/admin/sources/nobody/pause").status, 404);
+    assert_eq!(relay.post("v1/admin/shutdown").status / 100, 2);
+    let output = block_in_place(|| relay.instance.wait());
+    assert!(output.status.success(), "an orderly end: {}", output.errors);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b54_a_source_that_failed_waits_for_an_operator_while_the_others_are_served() {
+    let mut server = table().await;
+    insert(&server, 1).await;
+    let (folder, port) = (Folder::new(""), free_port());
+    let well = folder.source("well", &server);
+    let ill = folder.source("ill", &server).replace("file = \"password\"", "file = \"wrong\"");
+    folder.write("wrong", b"not the password");
+    folder.configure(&format!("{well}{ill}{}", relay_table(port)));
+    let mut relay = block_in_place(|| folder.serve_unready("relay", port));
+    relay.wait_activity("sources", "ill", "failed");
+    relay.wait_scn("sources", "well", end(&server).await);
+    assert_eq!((relay.get("healthz").status, relay.get("readyz").status), (503, 503));
+    let lines = relay.get("v1/sources/well/changes?follow=false").lines();
+    assert!(lines.iter().any(|line| line["op"] == "c"), "the other one is served");
+    folder.write("wrong", server.user_password().as_bytes());
+    relay.post("v1/admin/sources/ill/resume");
+    relay.wait_for("readyz", |answer| answer.status == 200);
+    relay.wait_scn("sources", "ill", end(&server).await);
+    assert_eq!(relay.get("healthz").status, 200);
+    assert!(block_in_place(|| relay.terminate()).status.success());
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b55_what_is_read_is_delivered_filtered_or_unwanted() {
+    let mut server = table().await;
+    let (folder, port) = (Folder::new(""), free_port());
+    let source = folder.source("shop", &server);
+    let filter =
+        "[[subscription.few.filter]]\nmodule = \"builtin:where\"\nconfig = { where = \"id < 40\" }\n";
+    folder.configure(&format!(
+        "{source}{}[subscription.few]\nsource = \"shop\"\n{PRINT}\n{filter}",
+        relay_table(port)
+    ));
+    let mut relay = block_in_place(|| folder.serve("up", port));
+    for id in 0..60 {
+        insert(&server, id).await;
+    }
+    server.sql("UPDATE t.n SET note = 'x'; UPDATE t.n SET id = id + 100 WHERE id >= 30; DELETE FROM t.n WHERE id < 10").await.unwrap();
+    let end = end(&server).await;
+    relay.wait_scn("subscriptions", "few", end);
+    let of = |name: &str| {
+        relay.metric(&format!("tidemill_subscription_{name}{{source=\"shop\",subscription=\"few\"}}"))
+    };
+    let (read, delivered) = (of("changes_read_total"), of("changes_delivered_total"));
+    let (filtered, unwanted) = (of("changes_filtered_total"), of("changes_unwanted_total"));
+    assert_eq!(read, delivered + filtered + unwanted);
+    let changes = 60.0 + 60.0 + 30.0 + 10.0;
+    assert_eq!(
+        relay.metric("tidemill_source_changes_total{source=\"shop\"}"),
+        read,
+        "what was captured was read"
+    );
+    // Inserts and updates of 0 to 39, the ten that left for higher keys, and the deletes.
+    let seen = 40.0 + 40.0 + 10.0 + 10.0;
+    assert!(filtered >= changes - seen, "{filtered}");
+    let commits = of("commits_total");
+    assert!(commits > 0.0 && of("lag_seconds") >= 0.0);
+    let calls =
+        "tidemill_subscription_guest_calls_total{source=\"shop\",subscription=\"few\",stage=\"filter 1\"}";
+    assert_eq!(relay.metric(calls), commits, "no delivery failed, so each was filtered once");
+    assert!(relay.get("metrics").body.ends_with("# EOF\n"));
+    let output = block_in_place(|| relay.terminate());
+    assert_eq!(output.lines.iter().filter(|line| line.contains("\"op\"")).count() as f64, seen);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b53_secrets_and_row_values_are_in_no_log_no_metric_and_no_address() {
+    const ROW: &str = "canary-row-5d1f";
+    const TOKEN: &str = "canary-token-93ab-0123456789abcdef";
+    let mut server = table().await;
+    server.sql(&format!("INSERT INTO t.n VALUES (1, '{ROW}')")).await.unwrap();
+    let (folder, port) = (Folder::new(""), free_port());
+    folder.write("token", TOKEN.as_bytes());
+    let grant = "[[relay.grant]]\nname = \"reader\"\ntoken = { file = \"token\" }\nsources = [\"shop\"]\nmetrics = true\n";
+    folder.configure(&format!("{}{}{grant}", folder.source("shop", &server), relay_table(port)));
+    let mut relay = block_in_place(|| folder.serve("relay", port));
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let known = |relay: &Relay, path: &str| relay.get_with(path, &["-H", &bearer]);
+    let path = "v1/sources/shop/changes?follow=false";
+    relay.wait_for("readyz", |answer| answer.status == 200);
+    while !known(&relay, path).body.contains(ROW) {
+        assert_eq!(known(&relay, path).status, 200);
+    }
+    for path in
+        [path, "v1/sources", "v1/sources/shop", "v1/sources/shop/tables", "metrics", "v1/admin/sources"]
+    {
+        assert_eq!(relay.get(path).status, 401, "{path}");
+        let wrong = relay.get_with(path, &["-H", "Authorization: Bearer canary-token-wrong"]);
+        assert_eq!(wrong.status, 401, "{path}");
+    }
+    assert_eq!(known(&relay, "v1/admin/sources").status, 403, "whoever reads does not operate");
+    let in_url = relay.get(&format!("{path}&token={TOKEN}"));
+    assert!((400..500).contains(&in_url.status) && !in_url.body.contains(TOKEN), "{}", in_url.body);
+    let metrics = known(&relay, "metrics");
+    assert_eq!(metrics.status, 200);
+    let health = known(&relay, "healthz");
+    let output = block_in_place(|| relay.terminate());
+    for (place, text) in [("metrics", &metrics.body), ("health", &health.body), ("log", &output.errors)] {
+        assert!(!text.contains(ROW), "{place}");
+        assert!(!text.contains(TOKEN), "{place}");
+        assert!(!text.contains(server.user_password()), "{place}");
+    }
+    assert!(output.errors.contains("relay listens"), "something is logged: {}", output.errors);
+    server.stop().await.unwrap();
+}
+
+fn lines(output: &Output) -> String {
+    assert!(output.status.success(), "{}", output.errors);
+    output.lines.join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b60_a_checkpoint_is_shown_and_moved_and_what_lies_behind_it_comes_again() {
+    let mut server = table().await;
+    for id in 1..=5 {
+        insert(&server, id).await;
+    }
+    let folder = Folder::new("");
+    folder.configure(&format!(
+        "{}[subscription.printed]\nsource = \"shop\"\n{PRINT}\n",
+        folder.source("shop", &server)
+    ));
+    let run = |arguments: &[&str]| block_in_place(|| folder.start(arguments).wait());
+    let once = || run(&["up", "--once"]);
+    let all = once().changes();
+    assert_eq!(ids(&all), [1, 2, 3, 4, 5]);
+    assert!(lines(&run(&["checkpoint", "list"])).contains("printed"));
+    let shown: Value = serde_json::from_str(&lines(&run(&["checkpoint", "show", "--json"]))).unwrap();
+    let committed = folder.committed().checkpoint("printed").unwrap();
+    assert_eq!(shown["position"], committed.position.to_string());
+    assert_eq!((shown["source"].as_str(), shown["phase"].as_str()), (Some("shop"), Some("stream")));
+    assert_eq!(shown["gtid_set"], committed.gtid_set.as_str());
+
+    let second = format!("position:1/{}", all[1].place().0);
+    lines(&run(&["checkpoint", "set", "printed", "--to", &second]));
+    assert_eq!(once().changes(), all[2..], "the very same changes");
+    lines(&run(&["checkpoint", "set", "--to", "earliest"]));
+    assert_eq!(once().changes(), all);
+    let time = all[3].0["source"]["ts_us"].as_i64().unwrap();
+    let time: String = server
+        .value(&format!("SELECT DATE_FORMAT(FROM_UNIXTIME({time} / 1000000), '%Y-%m-%dT%H:%i:%S.%fZ')"))
+        .await
+        .unwrap()
+        .unwrap();
+    lines(&run(&["checkpoint", "set", "--to", "earliest"]));
+    lines(&run(&["checkpoint", "set", "--to", &format!("time:{time}")]));
+    let since = once().changes();
+    assert!(since.ends_with(&all[3..]) && since.len() < all.len(), "{:?}", ids(&since));
+    lines(&run(&["checkpoint", "set", "--to", "now"]));
+    assert_eq!(once().changes(), []);
+
+    let ahead = run(&["checkpoint", "set", "--to", "position:1/18446744073709551615"]);
+    assert!(!ahead.status.success() && ahead.errors.contains("ahead"), "{}", ahead.errors);
+    let before = run(&["checkpoint", "set", "--to", "position:1/5"]);
+    assert!(!before.status.success() && before.errors.contains("no longer in the log"), "{}", before.errors);
+    server.stop().await.unwrap();
+}
