@@ -207,6 +207,11 @@ async fn b10_kills_of_a_relay_and_of_a_log_that_follows_it_lose_nothing_and_tear
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn b10_kills_of_a_relay_and_of_its_remote_consumer_lose_nothing_and_tear_nothing() {
+    kill_the_relay_in_a_loop(&["consume"], &["consume", "--once"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_on_mysql_lose_nothing_and_tear_nothing() {
     kill_in_a_loop(Kind::MySql).await;
 }
