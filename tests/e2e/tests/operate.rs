@@ -234,3 +234,74 @@ async fn b60_a_checkpoint_is_shown_and_moved_and_what_lies_behind_it_comes_again
     assert!(!before.status.success() && before.errors.contains("no longer in the log"), "{}", before.errors);
     server.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b18_what_left_the_disk_is_served_from_history_also_when_the_disk_is_lost() {
+    const ROWS: i64 = 120;
+    let mut server = table(Kind::MariaDb).await;
+    let (folder, port) = (Folder::new(""), free_port());
+    let history = tempfile::tempdir().unwrap();
+    let url = format!("[source.shop.history]\nurl = \"file://{}\"\n", history.path().display());
+    let log = "[source.shop.log]\nmemory = \"32 KiB\"\nsegment = \"32 KiB\"\nkeep_bytes = \"64 KiB\"\n";
+    folder.configure(&format!("{}{log}{url}{}", folder.source("shop", &server), relay_table(port)));
+    let mut relay = block_in_place(|| folder.serve("relay", port));
+    for id in 0..ROWS {
+        server.sql(&format!("INSERT INTO t.n VALUES ({id}, REPEAT('x', 5000))")).await.unwrap();
+    }
+    let end = end(&server).await;
+    let all = |relay: &Relay| -> Vec<i64> {
+        let lines = relay.get("v1/sources/shop/changes?from=earliest&follow=false").lines();
+        let changes = lines.into_iter().filter(|line| line.get("op").is_some());
+        changes.map(|change| change["after"]["id"].as_i64().unwrap()).collect()
+    };
+    block_in_place(|| {
+        relay.wait_scn("sources", "shop", end);
+        // Retention waits for history, and then lets the disk have what it was given.
+        relay.wait_for("metrics", |answer| {
+            let disk =
+                answer.body.lines().find_map(|l| l.strip_prefix("tidemill_log_disk_bytes{source=\"shop\"} "));
+            disk.is_some_and(|disk| disk.parse::<u64>().unwrap() < 200 << 10)
+        });
+        assert!(relay.metric("tidemill_history_segments{source=\"shop\"}") > 5.0);
+        assert_eq!(all(&relay), (0..ROWS).collect::<Vec<_>>());
+        assert!(relay.terminate().status.success());
+        std::fs::remove_dir_all(folder.data()).unwrap();
+        relay = folder.serve("relay", port);
+        relay.wait_scn("sources", "shop", end);
+        assert_eq!(all(&relay), (0..ROWS).collect::<Vec<_>>());
+        relay.terminate();
+    });
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_json_lines_where_that_is_asked_for() {
+    let mut server = table(Kind::MariaDb).await;
+    let folder = Folder::new("");
+    folder.configure(&format!(
+        "{}[subscription.printed]\nsource = \"shop\"\n{PRINT}\n",
+        folder.source("shop", &server)
+    ));
+    let asked = "export TIDEMILL_LOG_FORMAT=json";
+    let output = block_in_place(|| folder.start_in_shell(asked, &["up", "--once"]).wait());
+    assert!(output.status.success(), "{}", output.errors);
+    let lines: Vec<Value> = output.errors.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "source is open" && line["source"] == "shop"));
+    server.stop().await.unwrap();
+}
+
+#[test]
+fn check_looks_at_relays_certificates_and_stores() {
+    let (folder, nobody) = (Folder::new(""), free_port());
+    folder.configure(&format!(
+        "[source.shop]\nkind = \"relay\"\nrelays = [\"http://127.0.0.1:{nobody}\"]\n\
+         [source.shop.history]\nurl = \"file:///proc/no-such-directory\"\n\
+         [relay]\ntls = {{ certificate = \"missing.pem\", key = \"missing.key\" }}\n"
+    ));
+    let output = folder.start(&["check"]).wait();
+    assert!(!output.status.success());
+    let text = output.lines.join("\n");
+    for word in ["let one of `relays` serve this source", "change history cannot be kept", "missing.pem"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}

@@ -89,20 +89,6 @@ fn the_pages_three_lines_of_python_read_a_table() {
     assert_eq!(rows, lines.iter().filter(|l| is_change(l)).map(images).sum::<usize>());
 }
 
-/// `id` and `data` of a stream of Server-Sent Events, up to that many.
-fn events(follow: &mut tidemill_e2e::Follow, most: usize) -> Vec<(String, Value)> {
-    let (mut all, mut id) = (vec![], String::new());
-    while all.len() < most {
-        let Some(line) = follow.line() else { break };
-        if let Some(text) = line.strip_prefix("id: ").or_else(|| line.strip_prefix("id:")) {
-            id = text.to_owned();
-        } else if let Some(data) = line.strip_prefix("data: ").or_else(|| line.strip_prefix("data:")) {
-            all.push((id.clone(), serde_json::from_str(data).unwrap()));
-        }
-    }
-    all
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn server_sent_events_resume_behind_the_last_event_id() {
     let mut server = Server::start(Kind::MariaDb, Options::default()).await.unwrap();
