@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Subscribers that never read, for a second measurement beside them; 0: none.
     #[arg(long, default_value_t = 1)]
     pub stalled: usize,
+    /// Turns of each measurement, with and without those in turn; the one with the median p99 is reported.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: u32,
     /// Whose binlog.
     #[arg(long, value_enum, default_value_t = Family::Mysql)]
     pub server: Family,

@@ -57,18 +57,27 @@ pub async fn run(arguments: &Arguments) -> Result<Vec<Turn>, Failure> {
     let mut plan = Plan { port, rate, writers: 8, first: 1, count };
     let mut turns = Vec::new();
     for subscribers in arguments.subscribers.iter().copied() {
-        let beside = [0, arguments.stalled];
-        for stalled in beside.into_iter().take(if arguments.stalled == 0 { 1 } else { 2 }) {
-            eprintln!(
-                "{subscribers} subscribers, {stalled} that stand still, {count} transactions on {kind}"
-            );
-            turns.push(turn(&relay, subscribers, stalled, plan).await?);
-            plan.first += count;
+        let beside = if arguments.stalled == 0 { vec![0] } else { vec![0, arguments.stalled] };
+        let mut rounds: Vec<Vec<Turn>> = beside.iter().map(|_| Vec::new()).collect();
+        for round in 1..=arguments.rounds.max(1) {
+            for (stalled, turns) in beside.iter().zip(&mut rounds) {
+                eprintln!("round {round}: {subscribers} subscribers, {stalled} that stand still, on {kind}");
+                turns.push(turn(&relay, subscribers, *stalled, plan).await?);
+                plan.first += count;
+            }
         }
+        turns.extend(rounds.into_iter().map(median));
     }
     drop(relay);
     server.stop().await?;
     Ok(turns)
+}
+
+/// The turn with the median p99 since the commit.
+fn median(mut turns: Vec<Turn>) -> Turn {
+    turns.sort_by(|a, b| a.since_commit[1].total_cmp(&b.since_commit[1]));
+    let middle = turns.len() / 2;
+    turns.swap_remove(middle)
 }
 
 async fn turn(relay: &Tested, subscribers: usize, stalled: usize, plan: Plan) -> Result<Turn, Failure> {
