@@ -3,7 +3,7 @@
 use std::io;
 
 use tidemill_client::ClientError;
-use tidemill_event::{Position, Remedy};
+use tidemill_event::{Position, Remedy, chain};
 use tidemill_fetchers_api::FetchError;
 
 /// `at`: what was given goes up to there.
@@ -31,12 +31,6 @@ pub(crate) fn of_client(error: ClientError, source: &str, at: Position) -> Fetch
         }
         _ => FetchError::Io { what: format!("the relays of `{source}`"), source: io::Error::other(error) },
     }
-}
-
-/// The error and its causes in one line: what is told further keeps only a text.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

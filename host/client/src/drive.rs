@@ -14,10 +14,10 @@ use std::sync::Arc;
 use tidemill_event::{Part, Position, Remedy, Window, can_merge, merge};
 use tracing::{error, warn};
 
-use crate::chain::chain;
 use crate::control::{Interrupt, State, Told};
 use crate::limits::{MERGE_ROWS_EACH_MAX, MERGE_ROWS_MAX};
 use crate::{Consumer, Control, Feed, RetryPolicy};
+use tidemill_event::chain;
 
 /// Why a subscription cannot go on. It stands behind its last commit.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,6 @@
 //! The subscription library: carries one subscription over relays that come and go, from a checkpoint on, and hands
 //! its windows to a consumer in commit order. What a window means to the consumer is the consumer's business.
 
-mod chain;
 mod consumer;
 mod control;
 mod drive;

@@ -3,6 +3,7 @@
 //! No I/O, no clock, no randomness: whoever reads or writes bytes does it elsewhere.
 
 mod bits;
+mod chain;
 mod checkpoint;
 mod frame;
 pub mod gtid;
@@ -16,6 +17,7 @@ mod scn;
 mod window;
 mod wire;
 
+pub use chain::chain;
 pub use checkpoint::{Checkpoint, CheckpointError, Phase};
 pub use frame::{
     Decoded, Frame, FrameError, FrameHeader, SchemaSet, decode, encode_schema, encode_shared, encode_window,

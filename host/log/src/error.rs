@@ -307,18 +307,6 @@ pub(crate) fn storage(
     move |source| StorageError { action, path, source }
 }
 
-/// An error and its causes in one line, for messages that must stand alone.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 pub(crate) fn span_text(timeline: u32, after: Scn, upto: Scn) -> String {
     format!("{timeline}/{after}..{upto}")
 }

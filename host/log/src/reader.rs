@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use tidemill_event::gtid::GtidSet;
 use tidemill_event::{
-    Decoded, Frame, FrameError, Part, Position, SchemaSet, Scn, TableSchema, Window, decode, encode_window,
+    Decoded, Frame, FrameError, Part, Position, SchemaSet, Scn, TableSchema, Window, chain, decode,
+    encode_window,
 };
 use tokio::sync::watch;
 
 use crate::config::From;
-use crate::error::{Asked, Damaged, Diverged, ReadError, chain, storage};
+use crate::error::{Asked, Damaged, Diverged, ReadError, storage};
 use crate::files::SegmentFile;
 use crate::history::Entry;
 use crate::index::Index;

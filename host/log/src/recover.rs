@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::LogConfig;
-use crate::error::{Damaged, OpenError, StorageError, chain, storage};
+use crate::error::{Damaged, OpenError, StorageError, storage};
 use crate::files::{Files, SegmentFile, read_all, replace};
 use crate::index::Index;
 use crate::limits::READ_BYTES;
@@ -169,7 +169,7 @@ fn recover_recent(
     let scan = scan(&file, &path, &header, first, durable)?;
     let length = scan.index.length;
     if length < total {
-        let why = scan.cut.as_ref().map_or("an incomplete transaction".into(), |e| chain(e));
+        let why = scan.cut.as_ref().map_or("an incomplete transaction".into(), |e| tidemill_event::chain(e));
         tracing::warn!(path = %path.display(), at = length, bytes = total - length, why, "cut what a crash left");
     }
     settle(&*file, &path, durable, length)?;

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use crate::error::chain;
 use crate::recover::remove_segment;
 use crate::state::{Shared, State};
+use tidemill_event::chain;
 
 /// Drops the oldest segments as far as the settings say, and history has them where the log has one. Who reads one keeps
 /// it.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_buffer::{Buffer, MutableBuffer};
-use tidemill_event::{Decoded, Frame, FrameError, FrameHeader, Part, SchemaSet, Scn, Window, decode};
+use tidemill_event::{Decoded, Frame, FrameError, FrameHeader, Part, SchemaSet, Scn, Window, chain, decode};
 
-use crate::error::{Damaged, StorageError, chain, storage};
+use crate::error::{Damaged, StorageError, storage};
 use crate::files::SegmentFile;
 use crate::index::Index;
 use crate::limits::READ_BYTES;

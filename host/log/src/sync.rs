@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidemill_event::Position;
+use tidemill_event::{Position, chain};
 
 use crate::codec::{Builder, Fields};
-use crate::error::{StorageError, chain, storage};
+use crate::error::{StorageError, storage};
 use crate::files::{Files, SegmentFile, read_all, replace};
 use crate::ring::Place;
 

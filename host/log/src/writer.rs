@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidemill_event::{
-    Frame, FrameError, Position, SchemaId, Scn, Span, TableName, Window, encode_schema, encode_shared,
+    Frame, FrameError, Position, SchemaId, Scn, Span, TableName, Window, chain, encode_schema, encode_shared,
 };
 
 use crate::config::Fsync;
 use crate::error::{
-    AppendError, Discontinuous, Fenced, OpenError, Poisoned, StorageError, chain, span_text, storage,
+    AppendError, Discontinuous, Fenced, OpenError, Poisoned, StorageError, span_text, storage,
 };
 use crate::files::SegmentFile;
 use crate::index::Index;

@@ -96,7 +96,7 @@ fn selector(policy: &Option<SharedPolicy>) -> Selector {
     let Some(policy) = policy.clone() else { return Arc::new(|_| Ok(true)) };
     Arc::new(move |table| {
         let decided = policy.lock().expect("no holder panics").decides(table);
-        decided.map_err(|error| crate::report::chain(&error))
+        decided.map_err(|error| tidemill_event::chain(&error))
     })
 }
 

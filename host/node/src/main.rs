@@ -9,7 +9,6 @@ mod handle;
 mod lag;
 mod metrics;
 mod operator;
-mod report;
 mod serving;
 mod shutdown;
 mod source;
@@ -51,7 +50,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("tidemill: {}", report::chain(&*error));
+            eprintln!("tidemill: {}", tidemill_event::chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -19,8 +19,8 @@ use tracing::{error, info, warn};
 
 use crate::fetch::{AnyFetcher, Opener};
 use crate::handle::{Doing, SourceHandle};
-use crate::report::chain;
 use crate::shutdown::stopped;
+use tidemill_event::chain;
 
 /// The wait before a source that failed is opened again; it doubles up to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -96,7 +96,7 @@ pub enum SourceError {
         /// What is stored.
         at: Position,
         /// The cause.
-        source: OpenError,
+        source: Box<OpenError>,
     },
 }
 
@@ -109,7 +109,7 @@ impl SourceError {
             SourceError::Append { source, .. } => {
                 matches!(source, AppendError::Storage(_) | AppendError::Poisoned(_))
             }
-            SourceError::Log { source, .. } => matches!(source, OpenError::Storage(_)),
+            SourceError::Log { source, .. } => matches!(**source, OpenError::Storage(_)),
         }
     }
 }
@@ -182,7 +182,7 @@ impl Source {
         let writer = tokio::task::block_in_place(|| self.log.writer());
         let mut writer = writer.map_err(|source| {
             let (name, at) = (self.opener.name.clone(), self.at);
-            SourceError::Log { name, at, source }
+            SourceError::Log { name, at, source: Box::new(source) }
         })?;
         let stored = self.log.checkpoint();
         self.at = stored.as_ref().map(|checkpoint| checkpoint.position).unwrap_or_default();
@@ -272,7 +272,8 @@ impl Source {
     /// A new writer closes the log, since what the last one left behind may be in doubt.
     fn close(&self) -> Result<(), SourceError> {
         let (name, at) = (self.opener.name.clone(), self.at);
-        let writer = self.log.writer().map_err(|source| SourceError::Log { name, at, source })?;
+        let failed = |source| SourceError::Log { name, at, source: Box::new(source) };
+        let writer = self.log.writer().map_err(failed)?;
         writer.close().map_err(|error| self.append_error(error))
     }
 }

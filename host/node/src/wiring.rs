@@ -28,12 +28,12 @@ use crate::config::{self, Config, SourceConfig, Start, SubscriptionConfig};
 use crate::fetch::{self, Opener};
 use crate::guests::Guests;
 use crate::handle::SourceHandle;
-use crate::report::chain;
 use crate::shutdown::stopped;
 use crate::source::{OnError, Source, SourceError};
 use crate::status::{Fetched, Figures, Meter};
 use crate::stdout::Stdout;
 use crate::subscription::{Delivery, End, LogFeed, Paused, Subscription};
+use tidemill_event::chain;
 
 /// Everything of a configuration, ready to run.
 pub struct Pipeline {

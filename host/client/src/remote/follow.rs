@@ -24,8 +24,8 @@ use super::options::{Relay, RelayOptions};
 use super::place::{Answer, Place, Start, Wrong};
 use super::source::SourceInfo;
 use super::unpack::Unpack;
-use crate::chain::chain;
 use crate::limits::{HEARTBEATS_SILENT, WINDOW_BYTES_LEAST};
+use tidemill_event::chain;
 
 /// What a feed and its task share.
 pub(crate) struct Shared {

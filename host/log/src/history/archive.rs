@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use object_store::{Error, ObjectStoreExt};
 use tokio::sync::watch;
 
-use crate::error::chain;
 use crate::history::cache::blocking;
 use crate::history::upload::upload;
 use crate::history::{Entry, History, HistoryError, HistoryStats};
@@ -15,6 +14,7 @@ use crate::log::Log;
 use crate::retain::drop_old;
 use crate::state::{Segment, Shared};
 use crate::writer::seal_old;
+use tidemill_event::chain;
 
 /// How often ages are looked at, at most and at least.
 const TICK_MAX: Duration = Duration::from_secs(60);

@@ -227,7 +227,7 @@ async fn fetch(history: &Arc<History>, entry: &Arc<Entry>) -> Result<Segment, Hi
         if tries >= config.fetch_tries {
             return Err(error);
         }
-        tracing::warn!(error = %crate::error::chain(&error), tries, "a segment of history is asked for again");
+        tracing::warn!(error = %tidemill_event::chain(&error), tries, "a segment of history is asked for again");
         tokio::time::sleep(wait).await;
         (wait, tries) = ((wait * 2).min(config.retry_max), tries + 1);
     }

@@ -4,8 +4,8 @@
 use tidemill_event::{Frame, FrameError, FrameHeader};
 
 use crate::codec::{self, RecordError};
-use crate::error::chain;
 use crate::segment;
+use tidemill_event::chain;
 
 /// See the module.
 #[derive(Debug, Default)]

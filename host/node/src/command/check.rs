@@ -10,9 +10,9 @@ use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig};
 
 use crate::config::{Config, SourceConfig, SourceKind};
 use crate::guests::{Guests, OpenError};
-use crate::report::chain;
 use crate::serving::{self, Registered};
 use crate::{Failure, fetch, wiring};
+use tidemill_event::chain;
 
 /// Checks sources, guests and the relay; fails where something would keep them from running.
 pub async fn run(path: &Path) -> Result<ExitCode, Failure> {

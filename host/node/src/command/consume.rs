@@ -16,12 +16,12 @@ use tracing::{error, info};
 
 use crate::config::{Config, SourceKind, Start, SubscriptionConfig};
 use crate::guests::Guests;
-use crate::report::chain;
 use crate::status::Fetched;
 use crate::stdout::{Process, Stdout};
 use crate::subscription::{End, Subscription};
 use crate::wiring::{open_delivery, store_path};
 use crate::{Failure, fetch, shutdown};
+use tidemill_event::chain;
 
 /// What `consume` takes.
 #[derive(Debug, clap::Args)]

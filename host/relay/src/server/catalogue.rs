@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
-use tidemill_event::{SchemaId, Sensitivity, TableSchema};
+use tidemill_event::{SchemaId, Sensitivity, TableSchema, chain};
 use tidemill_log::ReadError;
 
 use super::ask::{encode_checkpoint, shown};
@@ -73,12 +73,6 @@ fn unreadable(error: ReadError) -> Problem {
         Code::Storage,
         "the log cannot be read; ask again, or another relay; this relay's log says why",
     )
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn described(served: &Served) -> Value {
