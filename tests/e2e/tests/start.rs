@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use tidemill_e2e::{Change, Folder, Instance};
+use tidemill_e2e::{Change, Folder, Instance, utc};
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
 
@@ -23,16 +23,6 @@ fn once(folder: &Folder) -> Vec<Change> {
 
 fn ids(changes: &[Change]) -> Vec<i64> {
     changes.iter().map(|c| c.after("id").as_i64().unwrap()).collect()
-}
-
-/// Microseconds since 1970 as `YYYY-MM-DDThh:mm:ss.ffffffZ`, by the server's own calendar.
-async fn utc(server: &Server, us: i64) -> String {
-    let (seconds, fraction) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
-    let query = format!(
-        "SELECT DATE_FORMAT(CONVERT_TZ(FROM_UNIXTIME({seconds}), @@time_zone, '+00:00'), '%Y-%m-%dT%H:%i:%s')"
-    );
-    let seconds: String = server.value(&query).await.unwrap().unwrap();
-    format!("{seconds}.{fraction:06}Z")
 }
 
 #[tokio::test(flavor = "multi_thread")]
