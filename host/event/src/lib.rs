@@ -14,6 +14,7 @@ mod remedy;
 mod row;
 mod schema;
 mod scn;
+mod steps;
 mod window;
 mod wire;
 
@@ -27,4 +28,5 @@ pub use remedy::Remedy;
 pub use row::RowKind;
 pub use schema::{ColumnSchema, SchemaId, Sensitivity, TableName, TableSchema};
 pub use scn::{Position, Scn, Span, Timeline};
+pub use steps::Steps;
 pub use window::{Change, Event, EventKind, Part, TableChanges, Transaction, Window, WindowError};

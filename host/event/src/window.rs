@@ -16,7 +16,7 @@ use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_buffer::{BooleanBuffer, ScalarBuffer};
 use arrow_select::filter::{FilterBuilder, filter_record_batch};
 
-use crate::{Checkpoint, Phase, Position, RowKind, Scn, Span, TableName, TableSchema, Timeline};
+use crate::{Checkpoint, Phase, Position, RowKind, Scn, Span, Steps, TableName, TableSchema, Timeline};
 
 /// Which part of its transaction a window holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -316,6 +316,11 @@ impl Window {
             gtid_set: self.executed.to_string(),
             phase: Phase::Stream,
         }
+    }
+
+    /// The checkpoints of a consumer that has only the window's beginning.
+    pub fn steps(&self) -> Steps<'_> {
+        Steps::new(self)
     }
 
     /// How many row images it holds.

@@ -17,6 +17,10 @@ use tidemill_event::{Checkpoint, FrameError, Window, encode_window};
 
 use crate::Format;
 
+/// Behind so much text of one window comes a checkpoint, where a transaction ends: a reader that never stays for a whole
+/// window gets on nevertheless.
+const CHECKPOINT_BYTES: usize = 8 << 10;
+
 /// One window, written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chunk {
@@ -56,20 +60,39 @@ pub(crate) fn write(
         Format::Frames => chunk.bytes = frame_bytes(encode_window(window)?),
         Format::Arrow => chunk.pieces = arrow::pieces(window)?,
         Format::Json | Format::Events => {
-            let mut lines = Vec::with_capacity(256 + 512 * window.row_count());
-            chunk.begun = json::push_changes(&mut lines, window, begun);
-            if format == Format::Events {
-                let mut events = Vec::with_capacity(lines.len() + lines.len() / 8 + 256);
-                events::push_changes(&mut events, &lines);
-                lines = events;
-            }
-            if chunk.begun.is_none() {
-                push_checkpoint(&mut lines, format, Some(&window.checkpoint()));
-            }
-            chunk.bytes = lines.into();
+            let lines = json::lines(window, begun);
+            chunk.bytes = text(format, window, &lines).into();
+            chunk.begun = lines.begun;
         }
     }
     Ok(chunk)
+}
+
+/// The lines with checkpoints between and behind them.
+fn text(format: Format, window: &Window, lines: &json::Lines) -> Vec<u8> {
+    let all = &lines.text;
+    let mut out = Vec::with_capacity(all.len() + all.len() / 8 + 256);
+    let (mut from, mut steps) = (0, None);
+    for (end, txn) in lines.ends.iter().copied() {
+        if end - from >= CHECKPOINT_BYTES && end < all.len() {
+            push_lines(&mut out, format, &all[from..end]);
+            let steps = steps.get_or_insert_with(|| window.steps());
+            push_checkpoint(&mut out, format, Some(&steps.after(txn as usize + 1)));
+            from = end;
+        }
+    }
+    push_lines(&mut out, format, &all[from..]);
+    if lines.begun.is_none() {
+        push_checkpoint(&mut out, format, Some(&window.checkpoint()));
+    }
+    out
+}
+
+fn push_lines(out: &mut Vec<u8>, format: Format, lines: &[u8]) {
+    match format {
+        Format::Events => events::push_changes(out, lines),
+        _ => out.extend_from_slice(lines),
+    }
 }
 
 /// Where the reader is, in the two formats that say it in the body.

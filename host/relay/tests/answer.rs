@@ -102,6 +102,32 @@ async fn b59_a_range_gives_the_same_bytes_each_time_whole_or_in_pieces() {
 }
 
 #[tokio::test]
+async fn a_reader_of_json_that_leaves_within_a_long_window_goes_on_between_its_transactions() {
+    let commits: Vec<u64> = (1..=200).map(|number| number * 10).collect();
+    let shop = Shop::of(&[&commits]);
+    let answers = answers();
+    let all_lines = scns(&body(&answers, &shop, all(Format::Json)).await);
+    let (mut seen, mut begin, mut turns) = (vec![], Begin::Earliest, 0);
+    loop {
+        let asked = Asked { begin, ..all(Format::Json) };
+        let text = body(&answers, &shop, asked).await;
+        if text.is_empty() {
+            break;
+        }
+        // Up to the first checkpoint, and not a line further.
+        let at = lines(&text).iter().position(|line| line["source"].is_null()).unwrap();
+        let told: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').take(at + 1).collect();
+        let told = told.concat();
+        seen.extend(scns(&told));
+        turns += 1;
+        let line = lines(&told).pop().unwrap();
+        begin = Begin::At(Box::new(checkpoint(line["checkpoint"].as_str().unwrap())));
+    }
+    assert_eq!(seen, all_lines);
+    assert!(turns > 3, "one window in {turns} turns");
+}
+
+#[tokio::test]
 async fn b8_a_subscriber_that_sees_nothing_of_a_transaction_still_moves_on() {
     let shop = Shop::of(&[&[10, 20], &[30]]);
     let selection = Selection { filters: vec!["none".into()], ..Selection::default() };

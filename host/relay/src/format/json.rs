@@ -21,9 +21,21 @@ pub(crate) struct Orders {
     tables: BTreeMap<String, u64>,
 }
 
+/// The lines of a window.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    pub(crate) text: Vec<u8>,
+    /// Where the lines of a transaction end, by its index; of those without a line nothing.
+    pub(crate) ends: Vec<(usize, u32)>,
+    /// What came of a transaction that goes on in the next window.
+    pub(crate) begun: Option<Orders>,
+}
+
 /// Writes the changes and events of a window, in commit order. `begun`: what came of the transaction of which the window
-/// holds a later part. Gives the same for the next part, if one follows.
-pub(crate) fn push_changes(out: &mut Vec<u8>, window: &Window, begun: Option<&Orders>) -> Option<Orders> {
+/// holds a later part.
+pub(crate) fn lines(window: &Window, begun: Option<&Orders>) -> Lines {
+    let mut out = Vec::with_capacity(256 + 512 * window.row_count());
+    let mut ends = Vec::new();
     let tables: Vec<Table<'_>> = window.tables.iter().map(|changes| Table::of(window, changes)).collect();
     let mut entries = entries(window);
     let mut orders = begun.cloned().unwrap_or_default();
@@ -32,10 +44,11 @@ pub(crate) fn push_changes(out: &mut Vec<u8>, window: &Window, begun: Option<&Or
         if matches!(transaction.part, Part::Whole | Part::First) {
             orders = Orders::default();
         }
-        push_transaction(out, window, transaction, &tables, run, &mut orders);
+        push_transaction(&mut out, window, transaction, &tables, run, &mut orders);
+        ends.push((out.len(), run[0].txn));
     }
     let goes_on = window.transactions.last().is_some_and(|t| !t.part.completes());
-    goes_on.then_some(orders)
+    Lines { text: out, ends, begun: goes_on.then_some(orders) }
 }
 
 /// Where the reader is, as a line; with nothing known, both members are `null`.
