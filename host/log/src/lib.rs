@@ -15,6 +15,7 @@
 //! What holds after every crash: a transaction is there whole or not at all; what was acknowledged as durable
 //! is there; a frame that is not what was written is an error or, in the tail that was never synced, cut.
 
+mod clock;
 mod codec;
 mod config;
 mod error;

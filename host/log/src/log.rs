@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use tidemill_event::{Checkpoint, Phase, Position, SchemaId, TableSchema, Timeline};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::config::{From, LogConfig};
 use crate::error::{InUse, OpenError, ReadError, StorageError, storage};
 use crate::files::{DiskFiles, Files};
@@ -107,6 +108,7 @@ impl Log {
             state: Mutex::new(state),
             appender: Mutex::new(Appender::new(executed)),
             syncer: Syncer::default(),
+            clock: Clock::new(),
             history: tier,
             schemas: Mutex::default(),
             epoch: AtomicU64::new(recovered.epoch),

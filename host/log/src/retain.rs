@@ -1,7 +1,5 @@
 //! Which segments leave this disk, and when.
 
-use std::time::SystemTime;
-
 use crate::recover::remove_segment;
 use crate::state::{Shared, State};
 use tidemill_event::chain;
@@ -31,7 +29,7 @@ fn is_too_much(shared: &Shared, state: &State) -> bool {
     let (bytes_max, age_max) = (shared.config.retention_bytes, shared.config.retention_time);
     let Some(oldest) = state.segments.front().filter(|_| state.segments.len() > 1) else { return false };
     let bytes: u64 = state.segments.iter().map(|s| s.index.length).sum();
-    let age = SystemTime::now().duration_since(oldest.written).unwrap_or_default();
+    let age = shared.clock.now().duration_since(oldest.written).unwrap_or_default();
     bytes_max.is_some_and(|max| bytes > max) || age_max.is_some_and(|max| age > max)
 }
 

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use tidemill_event::{Position, Scn, Span, Timeline, Window};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::config::LogConfig;
 use crate::error::{Asked, TooOld};
 use crate::files::Files;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     /// The append side. Locked before `state`, never after.
     pub(crate) appender: Mutex<Appender>,
     pub(crate) syncer: Syncer,
+    pub(crate) clock: Clock,
     /// The tier behind the disk, if there is one.
     pub(crate) history: Option<Arc<History>>,
     /// Locked while files are read, so never by the append side.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tidemill_event::{
     Frame, FrameError, Position, SchemaId, Scn, Span, TableName, Window, chain, encode_schema, encode_shared,
@@ -407,7 +407,7 @@ fn publish(shared: &Shared, sequence: u64, written: Vec<Written>) {
         }
         state.ring.push(Entry { place: at(offset), end: at(end), frame, window: Arc::new(window) });
     }
-    state.segments.back_mut().expect("the active segment is the last").written = SystemTime::now();
+    state.segments.back_mut().expect("the active segment is the last").written = shared.clock.now();
     drop(state);
     shared.announce();
 }
@@ -443,7 +443,7 @@ fn roll(shared: &Shared, appender: &mut Appender, epoch: u64, window: &Window) -
     let (sequence, timeline) = (header.sequence, header.timeline.number);
     let index = Index::new(header.after, first);
     let segment =
-        Segment { path: path.clone(), header: Arc::new(header), first, index, written: SystemTime::now() };
+        Segment { path: path.clone(), header: Arc::new(header), first, index, written: shared.clock.now() };
     {
         let mut state = shared.state();
         state.segments.push_back(segment);

@@ -92,6 +92,17 @@ impl Folder {
         self.start_as(command, arguments)
     }
 
+    /// Words for [`Folder::start_in_shell`]: the process's time of day is moved by the seconds that a file of the folder says.
+    pub fn skewable_clock(&self, file: &str) -> String {
+        let (source, library) =
+            (concat!(env!("CARGO_MANIFEST_DIR"), "/src/skewed_clock.c"), self.path().join("skew.so"));
+        let built =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
+        assert!(built.expect("there is a C compiler").success(), "the clock is built");
+        let file = self.path().join(file);
+        format!("export LD_PRELOAD='{}' SKEW_FILE='{}'", library.display(), file.display())
+    }
+
     fn start_as(&self, mut command: Command, arguments: &[&str]) -> Instance {
         command.args(arguments).args(["--config", "tidemill.toml"]).current_dir(self.path());
         Instance::start(&mut command)

@@ -116,6 +116,37 @@ async fn b58_a_full_disk_stops_the_source_and_space_lets_it_go_on_without_a_hole
     server.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn b58_a_clock_that_jumps_drops_no_segment_and_stops_nobody() {
+    const YEAR: i64 = 366 * 86_400;
+    let mut server = table(Kind::MariaDb).await;
+    let (folder, port) = (Folder::new(""), free_port());
+    let kept = "[source.shop.log]\nsegment = \"256 KiB\"\nkeep_time = \"1 day\"\n";
+    folder.configure(&format!("{}{kept}{}", folder.source("shop", &server), relay_table(port)));
+    folder.write("skew", b"0");
+    let set = folder.skewable_clock("skew");
+    let mut relay = block_in_place(|| Relay::of(folder.start_in_shell(&set, &["relay"]), port));
+    relay.wait_for("readyz", |answer| answer.status == 200);
+    let mut follow = relay.follow(ALL, &[]);
+    for (round, seconds) in (0..).zip([0, 2 * YEAR, -2 * YEAR]) {
+        folder.write("skew", seconds.to_string().as_bytes());
+        insert(&server, round * 40..(round + 1) * 40, 20_000).await;
+        let seen = block_in_place(|| ids(&mut follow, 40));
+        assert_eq!(seen, (round * 40..(round + 1) * 40).collect::<Vec<_>>());
+        let lag = block_in_place(|| relay.metric("tidemill_source_lag_seconds{source=\"shop\"}"));
+        assert_eq!(lag > YEAR as f64, seconds > 0, "the process sees the clock that jumps: {lag} s");
+    }
+    let log = std::fs::read_dir(folder.data().join("log/shop")).unwrap();
+    let segments =
+        log.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "seg")).count();
+    assert!(segments > 3, "{segments} segments");
+    let all = relay.get(&format!("{ALL}&follow=false")).lines();
+    assert_eq!(all.iter().filter(|line| line["after"].is_object()).count(), 120);
+    block_in_place(|| relay.wait_for("healthz", |answer| answer.status == 200));
+    block_in_place(|| relay.terminate());
+    server.stop().await.unwrap();
+}
+
 fn signal(process: u32, signal: &str) {
     let status = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
     assert!(status.success());

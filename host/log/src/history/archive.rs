@@ -2,7 +2,7 @@
 //! again for ever, with growing waits: this disk keeps what history does not have.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use object_store::{Error, ObjectStoreExt};
 use tokio::sync::watch;
@@ -147,7 +147,7 @@ async fn expire(shared: &Arc<Shared>, history: &History) -> Result<(), HistoryEr
 }
 
 fn oldest_expired(shared: &Shared, keep: Duration) -> Option<Arc<Entry>> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = shared.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let state = shared.state();
     let oldest = state.history.front().filter(|_| state.history.len() > 1)?;
     let written = Duration::from_micros(u64::try_from(oldest.written_us).unwrap_or(0));
