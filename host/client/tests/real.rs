@@ -9,37 +9,16 @@ mod support;
 use std::time::Duration;
 
 use real::{Authority, Real, local};
-use support::windows::{assert_same, assert_sound, at, long_fragment, on_timeline, time_of, window};
-use support::{Keeper, changes, config};
-use tempfile::TempDir;
+use support::windows::{assert_same, assert_sound, at, on_timeline, time_of, window};
+use support::{Keeper, changes, log_of, shop};
 use tidemill_client::{
     Backoff, ClientError, ClientTls, Control, Feed, RelayFeed, RelayOptions, RetryPolicy, Start, Token, drive,
 };
-use tidemill_event::{Part, Remedy, Window};
-use tidemill_log::{From, Log, Writer};
+use tidemill_event::{Remedy, Window};
+use tidemill_log::{From, Log};
 use tidemill_relay::{Credential, Grant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-
-fn shop() -> Vec<Window> {
-    let part = |index: u64| match index {
-        0 => Part::First,
-        4 => Part::Last,
-        _ => Part::Middle,
-    };
-    let parts = (0..5).map(|index| long_fragment(20, 40, part(index), index * 10, 10));
-    [window(0, &[10, 20])].into_iter().chain(parts).chain([window(40, &[50, 60])]).collect()
-}
-
-fn log_of(windows: &[Window]) -> (TempDir, Log, Writer) {
-    let directory = tempfile::tempdir().unwrap();
-    let log = Log::open(config(directory.path())).unwrap();
-    let mut writer = log.writer().unwrap();
-    for window in windows {
-        writer.append(window).unwrap();
-    }
-    (directory, log, writer)
-}
 
 fn options(relays: &[&str]) -> RelayOptions {
     let mut options = RelayOptions::new("shop", relays.iter().map(|url| url.to_string()));
@@ -65,7 +44,7 @@ async fn read(feed: &mut RelayFeed, log: &Log) -> Result<Vec<(u64, u64)>, Client
 
 #[tokio::test]
 async fn a_relays_frames_are_those_of_its_log_plain_and_compressed() {
-    let (_directory, log, _writer) = log_of(&shop());
+    let (_directory, log, _writer) = log_of(shop());
     let relay = Real::new(&log, local());
     for compressed in [false, true] {
         let mut options = options(&[&relay.url]);
@@ -109,7 +88,7 @@ async fn cutting(url: &str, cuts: impl Iterator<Item = usize> + Send + 'static) 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b13_a_connection_to_a_relay_that_is_cut_anywhere_loses_nothing_and_repeats_nothing() {
-    let (_directory, log, _writer) = log_of(&shop());
+    let (_directory, log, _writer) = log_of(shop());
     let relay = Real::new(&log, local());
     for cut in (1..6000).step_by(13) {
         let url = cutting(&relay.url, [cut, 3000, usize::MAX].into_iter()).await;
@@ -120,7 +99,7 @@ async fn b13_a_connection_to_a_relay_that_is_cut_anywhere_loses_nothing_and_repe
 
 #[tokio::test]
 async fn b11_b17_relays_that_end_in_good_order_hand_their_subscribers_on_without_a_gap() {
-    let (_directory, log, mut writer) = log_of(&shop());
+    let (_directory, log, mut writer) = log_of(shop());
     let (mut one, mut other) = (Real::new(&log, local()), Real::new(&log, local()));
     let mut feed = RelayFeed::new(options(&[&one.url, &other.url]), Start::Earliest).unwrap();
     let mut seen = read(&mut feed, &log).await.unwrap();
@@ -144,7 +123,7 @@ async fn b11_b17_relays_that_end_in_good_order_hand_their_subscribers_on_without
 
 #[tokio::test]
 async fn b40_a_subscriber_begins_where_it_wants_to() {
-    let (_directory, log, mut writer) = log_of(&shop());
+    let (_directory, log, mut writer) = log_of(shop());
     let relay = Real::new(&log, local());
     let starts = [
         (Start::Earliest, 10),
@@ -172,7 +151,7 @@ async fn b40_a_subscriber_begins_where_it_wants_to() {
 
 #[tokio::test]
 async fn a_relay_that_has_nothing_yet_is_waited_for() {
-    let (_directory, log, mut writer) = log_of(&[]);
+    let (_directory, log, mut writer) = log_of(std::iter::empty::<Window>());
     let relay = Real::new(&log, local());
     for start in [Start::Earliest, Start::Now] {
         let mut feed = RelayFeed::new(options(&[&relay.url]), start).unwrap();
@@ -188,7 +167,7 @@ async fn a_relay_that_has_nothing_yet_is_waited_for() {
 #[tokio::test]
 async fn a_selection_is_made_by_the_relay_and_moves_the_subscriber_on_all_the_same() {
     let more = window(60, &[61, 62, 65]);
-    let (_directory, log, _writer) = log_of(&[shop(), vec![more]].concat());
+    let (_directory, log, _writer) = log_of([shop(), vec![more]].concat());
     let relay = Real::new(&log, local());
     let mut options = options(&[&relay.url]);
     options.selection.tables = vec!["shop.orders".into()];
@@ -204,7 +183,7 @@ async fn a_selection_is_made_by_the_relay_and_moves_the_subscriber_on_all_the_sa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b12_b59_what_the_relay_refuses_is_told_apart() {
-    let (_directory, log, _writer) = log_of(&shop());
+    let (_directory, log, _writer) = log_of(shop());
     let relay = Real::new(&log, local());
     let mut unknown = options(&[&relay.url]);
     unknown.source = "other".into();
@@ -228,7 +207,7 @@ fn grant(credential: Credential) -> Grant {
 
 #[tokio::test]
 async fn b53_encryption_and_credentials_of_every_kind() {
-    let (_directory, log, _writer) = log_of(&shop());
+    let (_directory, log, _writer) = log_of(shop());
     let (authority, stranger) = (Authority::new(), Authority::new());
     let mut settings = authority.relay();
     settings.grants = vec![grant(Credential::token("right")), grant(Credential::Certificate("lake".into()))];
@@ -268,7 +247,7 @@ async fn b53_encryption_and_credentials_of_every_kind() {
 
 #[tokio::test]
 async fn b33_a_consumer_that_fails_behind_a_relay_rolls_back_and_gets_the_same_again() {
-    let (_directory, log, _writer) = log_of(&shop());
+    let (_directory, log, _writer) = log_of(shop());
     let relay = Real::new(&log, local());
     for call in 0..8 {
         let mut feed = RelayFeed::new(options(&[&relay.url]), Start::Earliest).unwrap();

@@ -10,33 +10,10 @@ use std::time::Duration;
 use serde_json::json;
 use support::stub::{Fault, Stub};
 use support::windows::{assert_sound, at, idle, long_fragment, on_timeline, time_of, window};
-use support::{changes, config};
-use tempfile::TempDir;
+use support::{changes, log_of, shop};
 use tidemill_client::{Backoff, ClientError, Feed, RelayFeed, RelayOptions, Start, Token};
 use tidemill_event::{Checkpoint, Part, Phase, Remedy, Timeline, Window};
-use tidemill_log::{From, Log, Writer};
-
-/// A log with these windows, and its writer.
-fn log_of(windows: impl IntoIterator<Item = Window>) -> (TempDir, Log, Writer) {
-    let directory = tempfile::tempdir().unwrap();
-    let log = Log::open(config(directory.path())).unwrap();
-    let mut writer = log.writer().unwrap();
-    for window in windows {
-        writer.append(&window).unwrap();
-    }
-    (directory, log, writer)
-}
-
-/// Whole transactions, one of fifty changes in five parts, and one after it.
-fn shop() -> Vec<Window> {
-    let part = |index: u64| match index {
-        0 => Part::First,
-        4 => Part::Last,
-        _ => Part::Middle,
-    };
-    let parts = (0..5).map(|index| long_fragment(20, 40, part(index), index * 10, 10));
-    [window(0, &[10, 20])].into_iter().chain(parts).chain([window(40, &[50, 60])]).collect()
-}
+use tidemill_log::{From, Log};
 
 /// Whoever has everything up to there.
 fn end(timeline: u32, scn: u64) -> Checkpoint {

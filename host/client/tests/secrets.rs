@@ -11,7 +11,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use real::{Real, local};
-use support::config;
+use support::windows::config;
 use support::windows::window;
 use tidemill_client::{ClientError, Feed, RelayFeed, RelayOptions, Start, Token};
 use tidemill_log::Log;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidemill_event::{Frame, Part, Position, Window};
+use tidemill_event::{Frame, Part, Position, TableChanges, Window};
 
 /// Where a frame lies on disk: the segment's sequence number and the offset in it. Offset 0 stands for the
 /// segment's first frame.
@@ -24,6 +24,30 @@ pub(crate) struct Entry {
     pub(crate) frame: Frame,
     pub(crate) window: Arc<Window>,
 }
+
+impl Entry {
+    /// What it takes in memory. The arrays of a window lie in its frame, but what describes them does not, and of a small
+    /// window that is most.
+    fn bytes(&self) -> usize {
+        let transactions: usize =
+            self.window.transactions.iter().map(|t| size_of_val(t) + t.gtid.len()).sum();
+        let columns = |t: &TableChanges| TABLE_BYTES + COLUMN_BYTES * (t.rows.num_columns() + OWN_COLUMNS);
+        let tables: usize = self.window.tables.iter().map(columns).sum();
+        self.frame.bytes().len() + WINDOW_BYTES + transactions + tables
+    }
+}
+
+/// What a window takes beside its frame, its tables and its transactions: itself, its texts, the ring's entry.
+const WINDOW_BYTES: usize = 512;
+
+/// What a table of a window takes beside its columns.
+const TABLE_BYTES: usize = 256;
+
+/// What describes one array: measured on windows of one row.
+const COLUMN_BYTES: usize = 256;
+
+/// Kind, ordinal and transaction.
+const OWN_COLUMNS: usize = 3;
 
 /// See the module.
 #[derive(Debug)]
@@ -46,11 +70,11 @@ impl Ring {
 
     pub(crate) fn push(&mut self, entry: Entry) {
         debug_assert!(self.entries.back().is_none_or(|last| last.end <= entry.place));
-        self.bytes += entry.frame.bytes().len();
+        self.bytes += entry.bytes();
         self.entries.push_back(entry);
         while self.bytes > self.bytes_max {
             let oldest = self.entries.pop_front().expect("bytes are those of entries");
-            self.bytes -= oldest.frame.bytes().len();
+            self.bytes -= oldest.bytes();
             self.start = oldest.end;
         }
     }
@@ -81,7 +105,7 @@ impl Ring {
     pub(crate) fn cut(&mut self, end: Place) {
         while self.entries.back().is_some_and(|last| last.place >= end) {
             let last = self.entries.pop_back().expect("it is there");
-            self.bytes -= last.frame.bytes().len();
+            self.bytes -= last.bytes();
         }
         self.start = self.start.min(end);
     }

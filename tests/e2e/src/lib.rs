@@ -9,4 +9,4 @@ mod relay;
 pub use clock::utc;
 pub use committed::Committed;
 pub use instance::{Change, Folder, Instance, Output, server_source};
-pub use relay::{Answer, Follow, Relay, free_port, python};
+pub use relay::{Answer, Follow, Relay, examples, free_port, python};

@@ -25,7 +25,25 @@ pub struct Relay {
     port: u16,
 }
 
+/// The folder of the examples.
+pub fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
 impl Folder {
+    /// The relay of `examples/relay`, on a port of its own, when everything that was recorded is stored.
+    pub fn serve_example() -> (Folder, Relay, u16) {
+        let port = free_port();
+        let config = std::fs::read_to_string(examples().join("relay/tidemill.toml")).expect("it is there");
+        let binlog = examples().join("quickstart").canonicalize().expect("it is there");
+        let config = config.replace("../quickstart", &binlog.display().to_string());
+        let folder = Folder::new("");
+        folder.write("tidemill.toml", config.replace("7878", &port.to_string()).as_bytes());
+        let mut relay = folder.serve("relay", port);
+        relay.wait_for("v1/admin/sources", |answer| answer.json()["sources"][0]["activity"] == "ended");
+        (folder, relay, port)
+    }
+
     /// Starts `tidemill relay` (or `up`), whose configuration lets it listen on that port of loopback, and waits until it
     /// is ready.
     pub fn serve(&self, command: &str, port: u16) -> Relay {

@@ -2,22 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
-
-use tidemill_e2e::{Change, Folder, Output, Relay, free_port};
-
-/// A relay of the recorded shop.
-fn upstream() -> (Folder, Relay, u16) {
-    let (port, examples) = (free_port(), Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples"));
-    let config = std::fs::read_to_string(examples.join("relay/tidemill.toml")).unwrap();
-    let binlog = examples.join("quickstart").canonicalize().unwrap();
-    let config = config.replace("../quickstart", binlog.to_str().unwrap()).replace("7878", &port.to_string());
-    let folder = Folder::new("");
-    folder.write("tidemill.toml", config.as_bytes());
-    let mut relay = folder.serve("relay", port);
-    relay.wait_for("v1/admin/sources", |answer| answer.json()["sources"][0]["activity"] == "ended");
-    (folder, relay, port)
-}
+use tidemill_e2e::{Change, Folder, Output};
 
 /// A subscriber of the whole shop, whose relay does that for it.
 fn subscriber(port: u16, at_relay: &str) -> Folder {
@@ -46,7 +31,7 @@ fn all_named(output: &Output) -> Vec<(u64, String, String)> {
 
 #[test]
 fn consume_delivers_what_a_chained_log_delivers_and_goes_on_where_it_was() {
-    let (_folder, relay, port) = upstream();
+    let (_folder, relay, port) = Folder::serve_example();
     let (consumer, chained) = (subscriber(port, ""), subscriber(port, ""));
     let consumed = run(&consumer, "consume");
     assert!(consumed.changes().len() > 300, "{}", consumed.changes().len());
@@ -58,7 +43,7 @@ fn consume_delivers_what_a_chained_log_delivers_and_goes_on_where_it_was() {
 
 #[test]
 fn what_the_relay_does_for_a_subscription_is_what_is_delivered() {
-    let (_folder, relay, port) = upstream();
+    let (_folder, relay, port) = Folder::serve_example();
     let all = run(&subscriber(port, ""), "consume");
     let mut orders: Vec<_> = all.changes().iter().filter(|c| c.table() == "shop.orders").map(named).collect();
     let tables = "[subscription.all.at_relay]\ntables = [\"shop.orders\"]\n";

@@ -2,31 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use tidemill_e2e::{Folder, Follow, Relay, free_port, python};
+use tidemill_e2e::{Folder, Follow, examples, free_port, python};
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
-
-fn examples() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
-}
-
-/// The example, on a port of its own.
-fn example() -> (Folder, Relay, u16) {
-    let port = free_port();
-    let config = std::fs::read_to_string(examples().join("relay/tidemill.toml")).unwrap();
-    let binlog = examples().join("quickstart").canonicalize().unwrap();
-    let config = config.replace("../quickstart", binlog.to_str().unwrap()).replace("7878", &port.to_string());
-    let folder = Folder::new("");
-    folder.write("tidemill.toml", config.as_bytes());
-    let mut relay = folder.serve("relay", port);
-    // What was recorded is stored.
-    relay.wait_for("v1/admin/sources", |answer| answer.json()["sources"][0]["activity"] == "ended");
-    (folder, relay, port)
-}
 
 /// The page's commands in that language, on that port.
 fn commands(language: &str, port: u16) -> Vec<String> {
@@ -42,7 +23,7 @@ fn is_change(line: &Value) -> bool {
 
 #[test]
 fn the_pages_curl_lines_show_sources_tables_and_changes() {
-    let (_folder, relay, port) = example();
+    let (_folder, relay, port) = Folder::serve_example();
     let lines: Vec<String> = commands("sh", port).iter().flat_map(|b| b.lines().map(str::to_owned)).collect();
     let curls: Vec<&String> = lines.iter().filter(|line| line.starts_with("curl")).collect();
     assert_eq!(curls.len(), 5, "{curls:?}");
@@ -69,7 +50,7 @@ fn the_pages_curl_lines_show_sources_tables_and_changes() {
 
 #[test]
 fn the_pages_three_lines_of_python_read_a_table() {
-    let (_folder, relay, port) = example();
+    let (_folder, relay, port) = Folder::serve_example();
     let page = commands("python", port);
     assert_eq!(page.len(), 1);
     assert_eq!(page[0].trim().lines().count(), 3, "three lines are promised");

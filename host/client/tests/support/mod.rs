@@ -9,19 +9,36 @@ pub mod windows;
 
 pub mod stub;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, VecDeque};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use tempfile::TempDir;
 use tidemill_client::{Consumer, Feed};
 use tidemill_event::{Part, Remedy, Window};
-use tidemill_log::{Fsync, LogConfig};
+use tidemill_log::{Log, Writer};
+use windows::{config, long_fragment, window};
 
-/// Settings of a log in which nothing happens by itself within the life of a test.
-pub fn config(directory: &Path) -> LogConfig {
-    let day = Duration::from_secs(86_400);
-    LogConfig { fsync: Fsync::Interval(day), idle_interval: day, ..LogConfig::new(directory) }
+/// Whole transactions, one of fifty changes in five parts, and one after it.
+pub fn shop() -> Vec<Window> {
+    let part = |index: u64| match index {
+        0 => Part::First,
+        4 => Part::Last,
+        _ => Part::Middle,
+    };
+    let parts = (0..5).map(|index| long_fragment(20, 40, part(index), index * 10, 10));
+    [window(0, &[10, 20])].into_iter().chain(parts).chain([window(40, &[50, 60])]).collect()
+}
+
+/// A log with these windows, and its writer.
+pub fn log_of(windows: impl IntoIterator<Item = impl Borrow<Window>>) -> (TempDir, Log, Writer) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::open(config(directory.path())).unwrap();
+    let mut writer = log.writer().unwrap();
+    for window in windows {
+        writer.append(window.borrow()).unwrap();
+    }
+    (directory, log, writer)
 }
 
 /// The words of an error, and what it asks for.
