@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use support::config;
+
 use support::stub::{Fault, Stub};
-use support::windows::{idle, long_fragment, window};
+use support::windows::{config, idle, long_fragment, window};
 use tempfile::TempDir;
 use tidemill_client::{Backoff, RelayOptions};
 use tidemill_event::{Part, Remedy, Window, encode_schema};
