@@ -10,8 +10,9 @@
 //! - Integers are JSON numbers; decimals are strings, so that no digit is lost; bytes are Base64; dates
 //!   and times are ISO 8601 text; JSON documents are strings. A column that the source did not send
 //!   is left out: it is not null.
-//! - `scn` and `ordinal` (the change's place in its transaction, from 0) name a change for good: a line
-//!   that comes again after a failure has the same two.
+//! - `scn` and `ordinal` (the change's place among those of its transaction that the subscription gives, from 0) name a
+//!   change of a subscription for good: a line that comes again after a failure has the same two. Another selection of
+//!   tables or rows counts otherwise.
 //! - What happened to a table without a change of each row has a line in its place: a truncated table with `op` `t`, as
 //!   Debezium says it; the rest with `event` (`dropped`, `schema-dropped`, `renamed`, `invalidated`, `schema-changed`)
 //!   and what it says in place of `before`, `after` and `op`.
