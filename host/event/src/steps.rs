@@ -14,11 +14,7 @@ pub struct Steps<'a> {
 
 impl<'a> Steps<'a> {
     pub(crate) fn new(window: &'a Window) -> Steps<'a> {
-        let executed = GtidSet::parse(&window.executed).ok().flatten();
-        let ids =
-            window.transactions.iter().filter(|t| t.part.completes()).filter_map(|t| Gtid::parse(&t.gtid));
-        let executed = executed.map(|executed| executed.without_last(ids));
-        Steps { window, executed, passed: 0 }
+        Steps { window, executed: window.executed_before(), passed: 0 }
     }
 
     /// The checkpoint of a consumer that has the window's first `count` transactions, which are whole.

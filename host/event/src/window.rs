@@ -16,6 +16,7 @@ use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_buffer::{BooleanBuffer, ScalarBuffer};
 use arrow_select::filter::{FilterBuilder, filter_record_batch};
 
+use crate::gtid::{Gtid, GtidSet};
 use crate::{Checkpoint, Phase, Position, RowKind, Scn, Span, Steps, TableName, TableSchema, Timeline};
 
 /// Which part of its transaction a window holds.
@@ -316,6 +317,13 @@ impl Window {
             gtid_set: self.executed.to_string(),
             phase: Phase::Stream,
         }
+    }
+
+    /// The set of transactions executed before the window; `None` where the source has no sets.
+    pub fn executed_before(&self) -> Option<GtidSet> {
+        let executed = GtidSet::parse(&self.executed).ok().flatten()?;
+        let completed = self.transactions.iter().filter(|t| t.part.completes());
+        Some(executed.without_last(completed.filter_map(|t| Gtid::parse(&t.gtid))))
     }
 
     /// The checkpoints of a consumer that has only the window's beginning.

@@ -20,8 +20,7 @@ impl Skip {
 
     /// Whether the reader has everything that the log executed before the window. Asked of the first one.
     pub(crate) fn joins(&self, window: &Window) -> bool {
-        let executed = GtidSet::parse(&window.executed).ok().flatten();
-        self.is_joined || executed.is_none_or(|e| before(window, &e).missing_from(&self.set).is_empty())
+        self.is_joined || window.executed_before().is_none_or(|set| set.missing_from(&self.set).is_empty())
     }
 
     /// What of the window the reader does not have, and whether the log has by then all that the reader had.
@@ -37,13 +36,6 @@ impl Skip {
         }
         (rest, is_done)
     }
-}
-
-/// The set of transactions executed before the window.
-fn before(window: &Window, executed: &GtidSet) -> GtidSet {
-    let completed = window.transactions.iter().filter(|t| t.part.completes());
-    let ids = completed.filter_map(|t| Gtid::parse(&t.gtid));
-    executed.without_last(ids)
 }
 
 /// The window with only those transactions.

@@ -60,39 +60,40 @@ pub(crate) fn write(
         Format::Frames => chunk.bytes = frame_bytes(encode_window(window)?),
         Format::Arrow => chunk.pieces = arrow::pieces(window)?,
         Format::Json | Format::Events => {
-            let lines = json::lines(window, begun);
-            chunk.bytes = text(format, window, &lines).into();
-            chunk.begun = lines.begun;
+            let text;
+            (text, chunk.begun) = text_of(format, window, begun);
+            chunk.bytes = text.into();
         }
     }
     Ok(chunk)
 }
 
-/// The lines with checkpoints between and behind them.
-fn text(format: Format, window: &Window, lines: &json::Lines) -> Vec<u8> {
-    let all = &lines.text;
-    let mut out = Vec::with_capacity(all.len() + all.len() / 8 + 256);
+/// The lines of a window with checkpoints between and behind them, and what came of a transaction that goes on.
+fn text_of(format: Format, window: &Window, begun: Option<&json::Orders>) -> (Vec<u8>, Option<json::Orders>) {
+    let (mut lines, mut events) = (Vec::with_capacity(256 + 512 * window.row_count()), Vec::new());
     let (mut from, mut steps) = (0, None);
-    for (end, txn) in lines.ends.iter().copied() {
-        if end - from >= CHECKPOINT_BYTES && end < all.len() {
-            push_lines(&mut out, format, &all[from..end]);
-            let steps = steps.get_or_insert_with(|| window.steps());
-            push_checkpoint(&mut out, format, Some(&steps.after(txn as usize + 1)));
-            from = end;
+    let goes_on = json::push_changes(&mut lines, window, begun, |lines, passed| {
+        if lines.len() - from < CHECKPOINT_BYTES {
+            return;
         }
+        let checkpoint = steps.get_or_insert_with(|| window.steps()).after(passed);
+        if format == Format::Events {
+            events::push_changes(&mut events, lines);
+            lines.clear();
+            push_checkpoint(&mut events, format, Some(&checkpoint));
+        } else {
+            push_checkpoint(lines, format, Some(&checkpoint));
+        }
+        from = lines.len();
+    });
+    if format == Format::Events {
+        events::push_changes(&mut events, &lines);
+        lines = events;
     }
-    push_lines(&mut out, format, &all[from..]);
-    if lines.begun.is_none() {
-        push_checkpoint(&mut out, format, Some(&window.checkpoint()));
+    if goes_on.is_none() {
+        push_checkpoint(&mut lines, format, Some(&window.checkpoint()));
     }
-    out
-}
-
-fn push_lines(out: &mut Vec<u8>, format: Format, lines: &[u8]) {
-    match format {
-        Format::Events => events::push_changes(out, lines),
-        _ => out.extend_from_slice(lines),
-    }
+    (lines, goes_on)
 }
 
 /// Where the reader is, in the two formats that say it in the body.

@@ -63,8 +63,7 @@ impl Caller {
     /// Asks, and gives the answer or its refusal.
     pub(crate) async fn ask(&self, relay: &Relay, question: &Question) -> Result<Answered, ClientError> {
         let asked = tokio::time::timeout(self.patience, self.exchange(relay, question)).await;
-        let silent = |_| ClientError::Silent { relay: relay.to_string(), time: self.patience };
-        let (response, connection) = asked.map_err(silent)??;
+        let (response, connection) = asked.map_err(|_| self.silent(relay))??;
         let (head, body) = response.into_parts();
         let kind = media_type(&head.headers);
         if head.status == StatusCode::OK && kind == question.accept {
@@ -80,8 +79,7 @@ impl Caller {
         if kind != PROBLEM {
             return Err(foreign(relay));
         }
-        let text = tokio::time::timeout(self.patience, Limited::new(body, PROBLEM_BYTES_MAX).collect()).await;
-        let text = text.map_err(silent)?.map_err(|source| lost(relay, source))?.to_bytes();
+        let text = self.whole(relay, body, PROBLEM_BYTES_MAX).await?;
         Err(refusal(relay, head.status, &text).unwrap_or_else(|| foreign(relay)))
     }
 
@@ -90,11 +88,19 @@ impl Caller {
         let (method, body) = (Method::GET, String::new());
         let question = Question { method, path, accept: JSON, compressed: false, body };
         let answered = self.ask(relay, &question).await?;
-        let body = Limited::new(answered.body, PROBLEM_BYTES_MAX * 16).collect();
-        let body = tokio::time::timeout(self.patience, body).await;
-        let silent = |_| ClientError::Silent { relay: relay.to_string(), time: self.patience };
-        let body = body.map_err(silent)?.map_err(|source| lost(relay, source))?.to_bytes();
+        let body = self.whole(relay, answered.body, PROBLEM_BYTES_MAX * 16).await?;
         serde_json::from_slice(&body).map_err(|source| lost(relay, source))
+    }
+
+    /// All of a body that may have so many bytes.
+    async fn whole(&self, relay: &Relay, body: Incoming, bytes_max: usize) -> Result<Bytes, ClientError> {
+        let read = tokio::time::timeout(self.patience, Limited::new(body, bytes_max).collect()).await;
+        let read = read.map_err(|_| self.silent(relay))?.map_err(|source| lost(relay, source))?;
+        Ok(read.to_bytes())
+    }
+
+    fn silent(&self, relay: &Relay) -> ClientError {
+        ClientError::Silent { relay: relay.to_string(), time: self.patience }
     }
 
     async fn exchange(

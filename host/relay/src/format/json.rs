@@ -21,34 +21,30 @@ pub(crate) struct Orders {
     tables: BTreeMap<String, u64>,
 }
 
-/// The lines of a window.
-#[derive(Debug, Default)]
-pub(crate) struct Lines {
-    pub(crate) text: Vec<u8>,
-    /// Where the lines of a transaction end, by its index; of those without a line nothing.
-    pub(crate) ends: Vec<(usize, u32)>,
-    /// What came of a transaction that goes on in the next window.
-    pub(crate) begun: Option<Orders>,
-}
-
 /// Writes the changes and events of a window, in commit order. `begun`: what came of the transaction of which the window
-/// holds a later part.
-pub(crate) fn lines(window: &Window, begun: Option<&Orders>) -> Lines {
-    let mut out = Vec::with_capacity(256 + 512 * window.row_count());
-    let mut ends = Vec::new();
+/// holds a later part. Gives the same for the next part, if one follows. `between` is called between the lines of two
+/// transactions, with the lines so far and how many transactions they are of.
+pub(crate) fn push_changes(
+    out: &mut Vec<u8>,
+    window: &Window,
+    begun: Option<&Orders>,
+    mut between: impl FnMut(&mut Vec<u8>, usize),
+) -> Option<Orders> {
     let tables: Vec<Table<'_>> = window.tables.iter().map(|changes| Table::of(window, changes)).collect();
     let mut entries = entries(window);
     let mut orders = begun.cloned().unwrap_or_default();
+    let mut passed = None;
     for run in entries.chunk_by_mut(|a, b| a.txn == b.txn) {
+        passed.into_iter().for_each(|count| between(out, count));
         let transaction = &window.transactions[run[0].txn as usize];
         if matches!(transaction.part, Part::Whole | Part::First) {
             orders = Orders::default();
         }
-        push_transaction(&mut out, window, transaction, &tables, run, &mut orders);
-        ends.push((out.len(), run[0].txn));
+        push_transaction(out, window, transaction, &tables, run, &mut orders);
+        passed = Some(run[0].txn as usize + 1);
     }
     let goes_on = window.transactions.last().is_some_and(|t| !t.part.completes());
-    Lines { text: out, ends, begun: goes_on.then_some(orders) }
+    goes_on.then_some(orders)
 }
 
 /// Where the reader is, as a line; with nothing known, both members are `null`.

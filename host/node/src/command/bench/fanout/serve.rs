@@ -69,7 +69,7 @@ async fn fill(relay: &Tested, changes: u64) -> Result<Stream, Failure> {
         }
         failed?;
     }
-    drain(relay).await
+    read_all(relay.address()).await
 }
 
 async fn turn(relay: &Tested, subscribers: usize, rounds: u64, expected: Stream) -> Result<Turn, Failure> {
@@ -92,10 +92,6 @@ async fn turn(relay: &Tested, subscribers: usize, rounds: u64, expected: Stream)
     let (wall, cpu) = (begun.elapsed(), relay.cpu().saturating_sub(cpu));
     let bytes = expected.bytes * rounds * subscribers as u64;
     Ok(Turn { subscribers, bytes, wall, cpu, peak_rss: relay.peak_rss() })
-}
-
-async fn drain(relay: &Tested) -> Result<Stream, Failure> {
-    read_all(relay.address()).await
 }
 
 async fn read_all(address: std::net::SocketAddr) -> Result<Stream, Failure> {
