@@ -231,6 +231,7 @@ fn alone(window: &Window, index: usize) -> Window {
         transactions: vec![transaction],
         events: events.collect(),
         tables,
+        phase: tidemill_event::Phase::Stream,
     }
 }
 

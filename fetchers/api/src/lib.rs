@@ -3,6 +3,7 @@
 
 pub mod conformance;
 mod error;
+pub mod extract;
 mod liveness;
 
 use std::error::Error;

@@ -6,35 +6,33 @@
 //! |---|---|
 //! | 4 | `TMCP` |
 //! | 4 | CRC-32C of all that follows |
-//! | 1 | version, 1 |
-//! | … | source, server (texts), timeline (u32), scn (u64), gtid set (text), phase tag (u8) and its fields |
+//! | 1 | version, 2; 1 is read too |
+//! | … | source, server (texts), timeline (u32), scn (u64), gtid set (text), phase tag (u8): 3 stream; 4 snapshot, 5 deltas, each with version (u64), table (text), after (bytes) |
 
 use crate::wire::{Malformed, Reader, Writer};
 use crate::{Position, Scn};
 
 /// Where a consumer stands within its one timeline of snapshot, deltas and stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// Reading snapshot storage.
-    Snapshot {
-        /// The manifest that is read.
-        version: u64,
-        /// The table in hand, `database.table`.
-        table: String,
-        /// The file within the table.
-        file: u32,
-        /// The row group within the file.
-        row_group: u32,
-    },
-    /// Reading consolidated deltas.
-    Deltas {
-        /// What the consumer had when it started.
-        since: Scn,
-        /// What it will have at the end.
-        upto: Scn,
-    },
-    /// Reading the live stream.
+    /// It had nothing, and reads a snapshot: it will be at the checkpoint's position, or later, when that is done.
+    Snapshot(Cursor),
+    /// It had everything up to the checkpoint's position, and reads for every key that changed since then its last state.
+    Deltas(Cursor),
+    /// It reads the live stream.
+    #[default]
     Stream,
+}
+
+/// How far it is in reading snapshot storage: everything up to the cursor is committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The manifest that is read.
+    pub version: u64,
+    /// The table in hand, `database.table`; those before it by name are done. Empty: none is begun.
+    pub table: String,
+    /// The last key that is done, in the key encoding of snapshot storage; empty: none is.
+    pub after: Vec<u8>,
 }
 
 /// How far a consumer is: everything up to and with `position` is committed on its side.
@@ -62,7 +60,7 @@ pub enum CheckpointError {
     Damaged(&'static str),
     /// Written by a newer release.
     #[error(
-        "the checkpoint record has version {0}, this release reads version 1; use the release that wrote it"
+        "the checkpoint record has version {0}, this release reads versions 1 and 2; use the release that wrote it"
     )]
     Version(u8),
 }
@@ -74,7 +72,8 @@ impl From<Malformed> for CheckpointError {
 }
 
 const MAGIC: &[u8; 4] = b"TMCP";
-const VERSION: u8 = 1;
+/// Version 1 had other phases than the stream in a form that no release wrote.
+const VERSION: u8 = 2;
 
 impl Checkpoint {
     /// The record's bytes.
@@ -87,18 +86,8 @@ impl Checkpoint {
         w.u64(self.position.scn.0);
         w.text(&self.gtid_set);
         match &self.phase {
-            Phase::Snapshot { version, table, file, row_group } => {
-                w.u8(1);
-                w.u64(*version);
-                w.text(table);
-                w.u32(*file);
-                w.u32(*row_group);
-            }
-            Phase::Deltas { since, upto } => {
-                w.u8(2);
-                w.u64(since.0);
-                w.u64(upto.0);
-            }
+            Phase::Snapshot(cursor) => cursor.encode(4, &mut w),
+            Phase::Deltas(cursor) => cursor.encode(5, &mut w),
             Phase::Stream => w.u8(3),
         }
         let mut record = MAGIC.to_vec();
@@ -112,7 +101,7 @@ impl Checkpoint {
         let body = checked_body(record)?;
         let mut r = Reader::new(body);
         match r.u8()? {
-            VERSION => {}
+            1 | VERSION => {}
             other => return Err(CheckpointError::Version(other)),
         }
         let source = r.text()?.to_owned();
@@ -120,18 +109,26 @@ impl Checkpoint {
         let position = Position { timeline: r.u32()?, scn: Scn(r.u64()?) };
         let gtid_set = r.text()?.to_owned();
         let phase = match r.u8()? {
-            1 => Phase::Snapshot {
-                version: r.u64()?,
-                table: r.text()?.to_owned(),
-                file: r.u32()?,
-                row_group: r.u32()?,
-            },
-            2 => Phase::Deltas { since: Scn(r.u64()?), upto: Scn(r.u64()?) },
             3 => Phase::Stream,
+            4 => Phase::Snapshot(Cursor::decode(&mut r)?),
+            5 => Phase::Deltas(Cursor::decode(&mut r)?),
             _ => return Err(CheckpointError::Damaged("an unknown phase")),
         };
         r.end()?;
         Ok(Checkpoint { source, server, position, gtid_set, phase })
+    }
+}
+
+impl Cursor {
+    fn encode(&self, tag: u8, w: &mut Writer) {
+        w.u8(tag);
+        w.u64(self.version);
+        w.text(&self.table);
+        w.bytes(&self.after);
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Cursor, Malformed> {
+        Ok(Cursor { version: r.u64()?, table: r.text()?.to_owned(), after: r.bytes()?.to_vec() })
     }
 }
 
@@ -154,11 +151,8 @@ mod tests {
     use super::*;
 
     fn examples() -> Vec<Checkpoint> {
-        let phases = [
-            Phase::Stream,
-            Phase::Deltas { since: Scn(3), upto: Scn(9) },
-            Phase::Snapshot { version: 7, table: "shop.orders".into(), file: 2, row_group: 1 },
-        ];
+        let cursor = Cursor { version: 7, table: "shop.orders".into(), after: vec![0, 255, 7] };
+        let phases = [Phase::Stream, Phase::Deltas(Cursor::default()), Phase::Snapshot(cursor)];
         let of = |phase| Checkpoint {
             source: "shop".into(),
             server: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),

@@ -37,8 +37,8 @@ use crate::bits::without_stray_bits;
 use crate::limits::{BODY_ALIGNMENT, COLUMNS_MAX, FRAME_BYTES_MAX};
 use crate::wire::{Malformed, Reader, Writer};
 use crate::{
-    Event, EventKind, Part, Position, SchemaId, Scn, Span, TableChanges, TableName, TableSchema, Timeline,
-    Transaction, Window, WindowError,
+    Event, EventKind, Part, Phase, Position, SchemaId, Scn, Span, TableChanges, TableName, TableSchema,
+    Timeline, Transaction, Window, WindowError,
 };
 
 /// An encoded frame. Cheap to clone; its bytes are aligned so that arrays are read where they lie.
@@ -444,7 +444,7 @@ fn decode_window(
     if bodies.at != frame.0.len() {
         return Err(FrameError::Damaged("bytes are left over"));
     }
-    Ok(Window { source, timeline, span, executed, transactions, tables, events })
+    Ok(Window { source, timeline, span, executed, transactions, tables, events, phase: Phase::Stream })
 }
 
 fn read_transaction(r: &mut Reader<'_>) -> Result<Transaction, Malformed> {

@@ -19,7 +19,7 @@ mod window;
 mod wire;
 
 pub use chain::chain;
-pub use checkpoint::{Checkpoint, CheckpointError, Phase};
+pub use checkpoint::{Checkpoint, CheckpointError, Cursor, Phase};
 pub use frame::{
     Decoded, Frame, FrameError, FrameHeader, SchemaSet, decode, encode_schema, encode_shared, encode_window,
 };

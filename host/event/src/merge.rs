@@ -7,11 +7,12 @@ use arrow_array::RecordBatch;
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, ScalarBuffer};
 use arrow_select::concat::concat_batches;
 
-use crate::{Event, Part, SchemaId, Span, TableChanges, Transaction, Window};
+use crate::{Event, Part, Phase, SchemaId, Span, TableChanges, Transaction, Window};
 
-/// Whether the window may be merged with its neighbours: fragments of a transaction stand alone.
+/// Whether the window may be merged with its neighbours: fragments of a transaction, and pieces of a snapshot or of deltas,
+/// stand alone.
 pub fn can_merge(window: &Window) -> bool {
-    window.transactions.iter().all(|t| t.part == Part::Whole)
+    window.phase == Phase::Stream && window.transactions.iter().all(|t| t.part == Part::Whole)
 }
 
 /// One window that says what these say one after the other. Ordinals are renumbered;
@@ -36,6 +37,7 @@ pub fn merge(windows: &[Arc<Window>]) -> Option<Window> {
         transactions: Vec::new(),
         tables: merge_tables(windows, &shifts),
         events: Vec::new(),
+        phase: Phase::Stream,
     };
     for (window, shift) in windows.iter().zip(&shifts) {
         let moved =

@@ -174,6 +174,10 @@ pub struct Window {
     pub tables: Vec<TableChanges>,
     /// The events, in ordinal order.
     pub events: Vec<Event>,
+    /// What it is a piece of. Only windows of the stream follow each other, are merged and are encoded as frames. One of a
+    /// snapshot or of deltas has one transaction that never was, with all its changes at the position that is read; its
+    /// span is `after` zero, `upto` the position of its checkpoint, and its phase is that of who has it.
+    pub phase: Phase,
 }
 
 /// One change, its rows joined: what row images it has in `tables[table].rows`.
@@ -300,7 +304,16 @@ fn pick<T: arrow_buffer::ArrowNativeType>(values: &ScalarBuffer<T>, mask: &Boole
 impl Window {
     /// A window that only moves a reader on: an idle source's heartbeat.
     pub fn empty(source: Arc<str>, timeline: Timeline, span: Span, executed: Arc<str>) -> Window {
-        Window { source, timeline, span, executed, transactions: vec![], tables: vec![], events: vec![] }
+        Window {
+            source,
+            timeline,
+            span,
+            executed,
+            transactions: vec![],
+            tables: vec![],
+            events: vec![],
+            phase: Phase::Stream,
+        }
     }
 
     /// Where a reader is after this window.
@@ -315,7 +328,7 @@ impl Window {
             server: self.timeline.server.to_string(),
             position: self.position(),
             gtid_set: self.executed.to_string(),
-            phase: Phase::Stream,
+            phase: self.phase.clone(),
         }
     }
 
@@ -380,7 +393,8 @@ impl Window {
         }
         let (mut scn, mut ordinal) = (self.span.after, 0u32);
         for (index, txn) in self.transactions.iter().enumerate() {
-            if txn.scn <= scn || (txn.part.completes() && txn.scn > self.span.upto) {
+            let ends_here = self.phase != Phase::Stream || txn.scn <= self.span.upto;
+            if txn.scn <= scn || (txn.part.completes() && !ends_here) {
                 return broken("transactions out of commit order or outside the span", txn.scn);
             }
             if txn.part != Part::Whole && self.transactions.len() != 1 {

@@ -24,6 +24,10 @@ impl Writer {
     pub(crate) fn i64(&mut self, v: i64) {
         self.0.extend_from_slice(&v.to_le_bytes());
     }
+    pub(crate) fn bytes(&mut self, v: &[u8]) {
+        self.u32(v.len() as u32);
+        self.0.extend_from_slice(v);
+    }
     pub(crate) fn text(&mut self, v: &str) {
         self.u32(u32::try_from(v.len()).expect("a name or statement is shorter than 4 GiB"));
         self.0.extend_from_slice(v.as_bytes());
@@ -70,6 +74,10 @@ impl<'a> Reader<'a> {
     }
     pub(crate) fn i64(&mut self) -> Result<i64, Malformed> {
         Ok(i64::from_le_bytes(self.array()?))
+    }
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let n = self.u32()?;
+        self.take(n as usize)
     }
     pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
         let len = self.u32()? as usize;

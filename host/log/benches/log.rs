@@ -55,6 +55,7 @@ fn window(after: u64, rows: u64) -> Window {
         transactions: vec![transaction],
         tables: vec![table],
         events: vec![],
+        phase: tidemill_event::Phase::Stream,
     }
 }
 

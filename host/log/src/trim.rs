@@ -18,6 +18,7 @@ pub(crate) fn without_first(window: &Window, count: usize, after: Scn) -> Window
         transactions: window.transactions[count..].to_vec(),
         tables,
         events: window.events.iter().filter(|e| e.txn >= gone).map(|e| moved(e, gone)).collect(),
+        phase: tidemill_event::Phase::Stream,
     }
 }
 

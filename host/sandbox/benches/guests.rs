@@ -79,6 +79,7 @@ fn window(rows: usize) -> Window {
         transactions: vec![transaction],
         tables: vec![changes],
         events: vec![],
+        phase: tidemill_event::Phase::Stream,
     }
 }
 

@@ -14,11 +14,14 @@ const LAYERS: &[(&str, u8)] = &[
     ("tidemill-log", 1),
     ("tidemill-sandbox", 1),
     ("tidemill-fetchers-api", 1),
+    ("tidemill-bootstrap-store", 1),
     ("tidemill-fetchers-mysql", 2),
     ("tidemill-sink", 2),
     ("tidemill-relay", 2),
     ("tidemill-client", 2),
+    ("tidemill-bootstrap-clone", 2),
     ("tidemill-fetchers-relay", 3),
+    ("tidemill-bootstrap-service", 3),
     ("tidemill", 4),
 ];
 

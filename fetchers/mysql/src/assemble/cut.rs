@@ -80,6 +80,7 @@ impl Assembler {
             transactions: content.transactions,
             tables: content.tables,
             events: content.events,
+            phase: tidemill_event::Phase::Stream,
         };
         debug_assert_eq!(window.validate(), Ok(()));
         self.ready.push_back(Ready::Window(window));

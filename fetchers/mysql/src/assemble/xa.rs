@@ -97,6 +97,7 @@ impl Assembler {
             transactions: content.transactions,
             tables: content.tables,
             events: content.events,
+            phase: tidemill_event::Phase::Stream,
         };
         let window = self.judge(window)?;
         let rows = window.row_count() as u64;

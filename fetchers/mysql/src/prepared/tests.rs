@@ -38,6 +38,7 @@ fn window(number: u64) -> Window {
         transactions: vec![transaction],
         tables: vec![],
         events: vec![tidemill_event::Event { ordinal: 0, txn: 0, kind: EventKind::Truncate { table } }],
+        phase: tidemill_event::Phase::Stream,
     }
 }
 

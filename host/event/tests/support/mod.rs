@@ -159,6 +159,7 @@ pub fn example() -> Window {
             event(11, 2, EventKind::Drop { table: orders }),
             event(12, 2, EventKind::DropDatabase { database: "shop".into() }),
         ],
+        phase: tidemill_event::Phase::Stream,
     }
 }
 

@@ -92,6 +92,7 @@ fn build(after: u64, upto: u64, transactions: Vec<Transaction>) -> Window {
         tables: (0..2).filter_map(|t| changes(t, &transactions)).collect(),
         transactions,
         events: vec![],
+        phase: tidemill_event::Phase::Stream,
     }
 }
 

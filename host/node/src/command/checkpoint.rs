@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
 use serde_json::{Value, json};
-use tidemill_event::{Checkpoint, Phase, Position, Scn};
+use tidemill_event::{Checkpoint, Cursor, Phase, Position, Scn};
 use tidemill_log::{From, Log};
 use tidemill_sink::{Effects, EmbeddedStore};
 
@@ -190,11 +190,13 @@ fn fields(name: &str, subscription: &SubscriptionConfig, checkpoint: Option<&Che
 }
 
 fn phase(phase: &Phase) -> String {
+    let cursor = |name, at: &Cursor| match at.table.as_str() {
+        "" => format!("{name} of version {}: nothing yet", at.version),
+        table => format!("{name} of version {}: table {table}", at.version),
+    };
     match phase {
-        Phase::Snapshot { version, table, file, row_group } => {
-            format!("snapshot {version}: table {table}, file {file}, row group {row_group}")
-        }
-        Phase::Deltas { since, upto } => format!("deltas since {since} up to {upto}"),
+        Phase::Snapshot(at) => cursor("snapshot", at),
+        Phase::Deltas(at) => cursor("deltas", at),
         Phase::Stream => "stream".to_owned(),
     }
 }

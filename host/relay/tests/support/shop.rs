@@ -109,6 +109,7 @@ pub fn window(after: u64, commits: &[Commit]) -> Window {
         transactions,
         tables: (0..3).filter_map(|table| changes(table, commits)).collect(),
         events: vec![],
+        phase: tidemill_event::Phase::Stream,
     };
     window.validate().expect("the test's window keeps the rules");
     window

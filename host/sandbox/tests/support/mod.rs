@@ -137,6 +137,7 @@ pub fn window(tables: Vec<TableChanges>, transactions: &[u32]) -> Window {
         transactions,
         tables,
         events: vec![],
+        phase: tidemill_event::Phase::Stream,
     };
     window.validate().expect("the test's window keeps the rules");
     window

@@ -1,0 +1,2 @@
+//! The bootstrap service: an ordinary subscriber of a relay that applies what it follows to snapshot storage, has tables copied,
+//! and serves snapshots and consolidated deltas.
