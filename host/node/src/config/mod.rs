@@ -1,6 +1,7 @@
 //! The configuration file: what it may say, and errors that point at the line. Values only: modules, stores and
 //! connections are made from it in `wiring`.
 
+mod bootstrap;
 mod error;
 mod relay;
 mod secret;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use bootstrap::{BootstrapConfig, CloneConfig};
 pub use error::ConfigError;
 pub use relay::{GrantConfig, LimitsConfig, RelayConfig};
 pub use secret::SecretRef;
@@ -36,6 +38,9 @@ pub struct Config {
     /// The subscriptions by name.
     #[serde(default)]
     pub subscription: BTreeMap<String, Spanned<SubscriptionConfig>>,
+    /// Snapshot storage of sources, by the source's name.
+    #[serde(default)]
+    pub bootstrap: BTreeMap<String, Spanned<BootstrapConfig>>,
     /// How the sources are served to others, if they are.
     pub relay: Option<Spanned<RelayConfig>>,
 }
@@ -107,6 +112,11 @@ impl Config {
         for (name, subscription) in &config.subscription {
             if let Err(what) = subscription.get_ref().validate(&config) {
                 return at(subscription.span(), format!("subscription `{name}`: {what}"));
+            }
+        }
+        for (name, bootstrap) in &config.bootstrap {
+            if let Err(what) = bootstrap.get_ref().validate(name, &config) {
+                return at(bootstrap.span(), format!("bootstrap `{name}`: {what}"));
             }
         }
         if let Some(relay) = &config.relay

@@ -228,7 +228,7 @@ impl HistoryConfig {
 }
 
 /// An address is printed and logged, so it has room for no secret.
-fn no_secrets(key: &str, url: &str) -> Result<(), String> {
+pub(super) fn no_secrets(key: &str, url: &str) -> Result<(), String> {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
     if authority.contains('@') || url.contains(['?', '#']) {
         return Err(format!(
@@ -239,7 +239,7 @@ fn no_secrets(key: &str, url: &str) -> Result<(), String> {
 }
 
 /// What of an address may be repeated: nothing behind a sign that could introduce a secret.
-fn shown(url: &str) -> &str {
+pub(super) fn shown(url: &str) -> &str {
     if url.contains(['@', '?', '#']) { "…" } else { url }
 }
 

@@ -374,3 +374,31 @@ fn a_name_is_fit_for_folders_and_addresses() {
         .replace("[source.shop.log]", "[source.\"../shop\".log]");
     assert_eq!(parse(&text).unwrap_err(), words);
 }
+
+fn with_bootstrap(keys: &str) -> Result<Config, String> {
+    parse(&format!("{WHOLE}\n[bootstrap.shop]\n{keys}\n"))
+}
+
+#[test]
+fn snapshot_storage_needs_only_a_store() {
+    let config = with_bootstrap("store = \"s3://lake/cdc\"\nclone = { connections = 8 }").unwrap();
+    let shop = config.bootstrap["shop"].get_ref();
+    assert_eq!((shop.keep_versions, shop.clone.connections, shop.clone.chunk_rows), (2, 8, 50_000));
+    assert_eq!((shop.flush, shop.apply), (Bytes(64 << 20), Bytes(16 << 20)));
+}
+
+#[test]
+fn wrong_snapshot_storage_is_refused_with_what_to_write() {
+    for (keys, words) in [
+        ("store = \"lake\"", "write s3://BUCKET/PREFIX"),
+        ("store = \"s3://key:hunter2@lake/x\"", "write the address alone"),
+        ("store = \"file:///x\"\ntables = [\"orders\"]", "write database.table or database.*"),
+        ("store = \"file:///x\"\nclone = { connections = 0 }", "`clone.connections` is 0; write at least 1"),
+        ("store = \"file:///x\"\npublish = \"1 h\"", "publish_every"),
+    ] {
+        let refused = with_bootstrap(keys).unwrap_err();
+        assert!(refused.contains(words) && !refused.contains("hunter2"), "{refused}");
+    }
+    let other = parse(&format!("{WHOLE}\n[bootstrap.shpo]\nstore = \"file:///x\"\n")).unwrap_err();
+    assert!(other.contains("did you mean `shop`?"), "{other}");
+}

@@ -1,0 +1,140 @@
+//! A source's snapshot storage: where it lies, how often it is brought up to date, how its tables are copied into it.
+
+use serde::Deserialize;
+use tidemill_relay::TablePattern;
+
+use super::source::{no_secrets, shown};
+use super::units::{Bytes, Time};
+use super::{Config, SourceKind};
+
+/// Snapshot storage of the source of the same name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootstrapConfig {
+    /// The object store, as `s3://BUCKET/PREFIX`, `gs://…`, `az://…` or `file:///DIRECTORY`; the source's folder is made
+    /// in it. Credentials come from the environment, as that store's own tools read them.
+    pub store: String,
+    /// These tables only, as `database.table` or `database.*`; all that the source's policy takes unless given.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// What is followed is durable there after this time at the latest; 10 seconds unless given.
+    #[serde(default = "ten_seconds")]
+    pub flush_every: Time,
+    /// Or when there is this much of it; 64 MiB unless given.
+    #[serde(default = "flush_bytes")]
+    pub flush: Bytes,
+    /// Sorted runs are built from it after this time at the latest; 1 minute unless given.
+    #[serde(default = "one_minute")]
+    pub apply_every: Time,
+    /// Or when there is this much of it; 16 MiB unless given.
+    #[serde(default = "apply_bytes")]
+    pub apply: Bytes,
+    /// A new version for Spark and DuckDB is published after this time at the latest, where something changed; 15 minutes
+    /// unless given.
+    #[serde(default = "a_quarter")]
+    pub publish_every: Time,
+    /// How many published versions are kept for time travel; 2 unless given.
+    #[serde(default = "two")]
+    pub keep_versions: u32,
+    /// How long consolidated deltas can be given; 30 days unless given.
+    #[serde(default = "a_month")]
+    pub keep_deltas: Time,
+    /// How long raw transactions are kept after they were applied; 7 days unless given.
+    #[serde(default = "a_week")]
+    pub keep_log: Time,
+    /// How tables are copied.
+    #[serde(default)]
+    pub clone: CloneConfig,
+}
+
+/// How tables are copied.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CloneConfig {
+    /// Connections at the same time.
+    pub connections: u32,
+    /// About how many rows are read in one go, and again after an interruption.
+    pub chunk_rows: u64,
+    /// At most this many rows a second; no limit unless given.
+    pub rows_per_second: Option<u64>,
+    /// It stands still while the server runs more statements than this at once; no limit unless given.
+    pub threads_running: Option<u64>,
+    /// It stands still while the server, or a replica of it, is further behind than this; no limit unless given.
+    pub replica_lag: Option<Time>,
+}
+
+impl Default for CloneConfig {
+    fn default() -> Self {
+        CloneConfig {
+            connections: 4,
+            chunk_rows: 50_000,
+            rows_per_second: None,
+            threads_running: None,
+            replica_lag: None,
+        }
+    }
+}
+
+fn seconds(n: u64) -> Time {
+    Time(std::time::Duration::from_secs(n))
+}
+fn ten_seconds() -> Time {
+    seconds(10)
+}
+fn one_minute() -> Time {
+    seconds(60)
+}
+fn a_quarter() -> Time {
+    seconds(15 * 60)
+}
+fn a_week() -> Time {
+    seconds(7 * 86_400)
+}
+fn a_month() -> Time {
+    seconds(30 * 86_400)
+}
+fn flush_bytes() -> Bytes {
+    Bytes(64 << 20)
+}
+fn apply_bytes() -> Bytes {
+    Bytes(16 << 20)
+}
+fn two() -> u32 {
+    2
+}
+
+impl BootstrapConfig {
+    pub(super) fn validate(&self, name: &str, config: &Config) -> Result<(), String> {
+        let Some(source) = config.source.get(name) else {
+            let known: Vec<_> = config.source.keys().map(String::as_str).collect();
+            return Err(super::unknown("source", name, &known));
+        };
+        if source.get_ref().kind == SourceKind::BinlogFiles {
+            return Err("files cannot be copied from; snapshot storage needs a server or a relay".into());
+        }
+        let scheme = self.store.split_once("://").map(|(scheme, _)| scheme);
+        if !matches!(scheme, Some("s3" | "gs" | "az" | "file")) {
+            return Err(format!(
+                "`{}` is no store; write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or \
+                 file:///DIRECTORY",
+                shown(&self.store)
+            ));
+        }
+        no_secrets("store", &self.store)?;
+        if let Some(table) = self.tables.iter().find(|t| TablePattern::parse(t).is_none()) {
+            return Err(format!("`{table}` is no table; write database.table or database.*"));
+        }
+        let positive = [
+            ("clone.connections", u64::from(self.clone.connections)),
+            ("clone.chunk_rows", self.clone.chunk_rows),
+            ("clone.rows_per_second", self.clone.rows_per_second.unwrap_or(1)),
+            ("keep_versions", u64::from(self.keep_versions)),
+            ("flush", self.flush.0),
+            ("apply", self.apply.0),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((key, _)) => Err(format!("`{key}` is 0; write at least 1")),
+            None => Ok(()),
+        }
+    }
+}
