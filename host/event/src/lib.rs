@@ -3,6 +3,7 @@
 //! No I/O, no clock, no randomness: whoever reads or writes bytes does it elsewhere.
 
 mod bits;
+pub mod calendar;
 mod chain;
 mod checkpoint;
 mod frame;

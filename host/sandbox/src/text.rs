@@ -11,6 +11,7 @@ use arrow_array::types::{
 };
 use arrow_buffer::i256;
 use arrow_schema::DataType;
+use tidemill_event::calendar;
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -88,37 +89,8 @@ pub(crate) fn decimal_floor(text: &str, scale: usize) -> Option<(i256, bool)> {
     Some((value, !lost))
 }
 
-/// Year, month and day of a day since 1970-01-01, in the proleptic Gregorian calendar.
-fn civil(days: i64) -> (i64, u32, u32) {
-    // Years that begin on 1 March, in eras of 400, so that the leap day is the last of its year.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month as u32, day as u32)
-}
-
-/// The day since 1970-01-01 of a date; `None` where there is no such date.
-fn day_number(year: i64, month: u32, day: u32) -> Option<i64> {
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let shifted = year - i64::from(month <= 2);
-    let era = shifted.div_euclid(400);
-    let year_of_era = shifted.rem_euclid(400);
-    let month_from_march = i64::from((month + 9) % 12);
-    let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(day) - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = era * 146_097 + day_of_era - 719_468;
-    (civil(days) == (year, month, day)).then_some(days)
-}
-
 fn push_date(text: &mut String, days: i64) {
-    let (year, month, day) = civil(days);
+    let (year, month, day) = calendar::date_of(days);
     // Writing to a string does not fail.
     let _ = write!(text, "{year:04}-{month:02}-{day:02}");
 }
@@ -138,7 +110,7 @@ pub(crate) fn parse_date(text: &str) -> Option<i64> {
     let mut parts = text.splitn(3, '-');
     let year = parse_digits(parts.next()?, 4)?;
     let (month, day) = (parse_digits(parts.next()?, 2)?, parse_digits(parts.next()?, 2)?);
-    day_number(i64::from(year), month, day)
+    calendar::days_of(i64::from(year), month, day)
 }
 
 /// Microseconds of `10:00:00` or `10:00:00.5`; the hours have at least two digits.

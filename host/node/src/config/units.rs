@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidemill_event::calendar::days_of;
 use tidemill_event::{Position, Scn};
 
 /// A size: `64 MiB`, `10GiB`, `1500 kB`, `4096 B`.
@@ -117,16 +118,8 @@ fn parse_utc(text: &str) -> Option<i64> {
     if !matches!(parsed.offset, Some(toml::value::Offset::Z)) {
         return None;
     }
-    let days = days_from_civil(i64::from(date.year), i64::from(date.month), i64::from(date.day));
+    let days = days_of(i64::from(date.year), u32::from(date.month), u32::from(date.day))?;
     let seconds =
         i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second.unwrap_or(0));
     Some((days * 86_400 + seconds) * 1_000_000 + i64::from(time.nanosecond.unwrap_or(0) / 1000))
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar; years begin in March, so that a leap day is last.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }

@@ -1,29 +1,21 @@
 //! Days and microseconds as ISO 8601, as the guests' own text form has them: a fraction only where there is one.
 
+use tidemill_event::calendar::date_of;
+
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
 
-/// Days from 0000-03-01 to 1970-01-01: years are counted from March, so that a leap day is the last of its year.
-const EPOCH_DAYS: i64 = 719_468;
-
 /// `2026-01-31`
 pub(crate) fn push_date(out: &mut Vec<u8>, days: i64) {
-    let days = days + EPOCH_DAYS;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Months from March repeat 31, 30, 31, 30, 31: 153 days in five.
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (year, month, day) = date_of(days);
     if year < 0 {
         out.push(b'-');
     }
     push_digits(out, year.unsigned_abs(), 4);
     out.push(b'-');
-    push_digits(out, month as u64, 2);
+    push_digits(out, u64::from(month), 2);
     out.push(b'-');
-    push_digits(out, (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u64, 2);
+    push_digits(out, u64::from(day), 2);
 }
 
 /// `2026-01-31T10:00:00.123456`

@@ -1,6 +1,8 @@
 //! Times as people and programs write them in requests: RFC 3339, to the microsecond. How answers write them is the
 //! formats' matter.
 
+use tidemill_event::calendar::days_of;
+
 const DAY_US: i64 = 86_400_000_000;
 
 /// Microseconds since 1970-01-01 UTC of `2026-11-20T08:00:00Z`, with up to six digits of a second and with `Z` or an
@@ -12,13 +14,13 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     let (clock, zone) = rest.split_at(zone_at);
     let (clock, fraction) = clock.split_once('.').map_or((clock, None), |(c, f)| (c, Some(f)));
     let [hour, minute, second] = fixed(clock, ':', [2, 2, 2])?;
-    let is_date = (1..=12).contains(&month) && (1..=days_of_month(year, month)).contains(&day);
-    if !is_date || hour > 23 || minute > 59 || second > 59 {
+    let days = days_of(year, u32::try_from(month).ok()?, u32::try_from(day).ok()?)?;
+    if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let seconds = (hour * 60 + minute) * 60 + second - offset_seconds(zone)?;
     let fraction = fraction.map_or(Some(0), microseconds)?;
-    Some(days_since_1970(year, month, day) * DAY_US + seconds * 1_000_000 + fraction)
+    Some(days * DAY_US + seconds * 1_000_000 + fraction)
 }
 
 /// Numbers of so many digits each.
@@ -50,26 +52,6 @@ fn offset_seconds(zone: &str) -> Option<i64> {
     let two = |part: &str| (part.len() == 2).then(|| digits_of(part))?;
     let (hour, minute) = (two(hour)?, two(minute)?);
     (hour < 24 && minute < 60).then_some(sign * (hour * 60 + minute) * 60)
-}
-
-fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-fn days_of_month(year: i64, month: i64) -> i64 {
-    match month {
-        2 => 28 + i64::from(is_leap(year)),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01, by counting years from March so that a leap day is a year's last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leaps = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    // From 0000-03-01 to 1970-01-01 there are 719 468 days.
-    year * 365 + leaps + (month * 153 + 2) / 5 + day - 1 - 719_468
 }
 
 #[cfg(test)]
