@@ -15,8 +15,28 @@ pub mod limits;
 mod schema;
 mod state;
 
+// How it is written and read: objects, manifests, the one writer.
+mod draft;
+mod error;
+mod gc;
+mod hints;
+mod manifest;
+mod pin;
+mod random;
+mod retention;
+mod store;
+mod writer;
+
+pub use draft::Draft;
+pub use error::{CallFailed, CommitError, Damaged, Fenced, Gone, OtherFormat, StoreError};
+pub use gc::Swept;
+pub use hints::{HintError, Hints};
+pub use random::random_id;
+pub use retention::{Retention, trim};
 pub use schema::{ColumnType, StoredColumn, StoredSchema, TableKey};
 pub use state::{
     BaseFile, BaseVersion, ChunkDone, CloneProgress, Dropped, LogSegment, Manifest, Mark, ObjectRef, Run,
     TableId, TablePhase, TableRef, TableState,
 };
+pub use store::Store;
+pub use writer::{Writer, WriterOptions};

@@ -55,6 +55,8 @@ pub struct LogSegment {
     /// Everything up to here is included.
     #[serde(with = "position")]
     pub upto: Position,
+    /// When its last transaction committed: microseconds since 1970-01-01 UTC.
+    pub time_us: i64,
 }
 
 /// One commit: a cut over all tables.
@@ -84,6 +86,8 @@ pub struct Manifest {
     pub log: Vec<LogSegment>,
     /// The tables, by name `database.table`.
     pub tables: BTreeMap<String, TableRef>,
+    /// The number of the next table that is made; numbers are never used twice.
+    pub next_table: TableId,
     /// Tables that are gone, newest last, as long as someone may have to be told.
     pub dropped: Vec<Dropped>,
 }
@@ -174,6 +178,9 @@ pub struct TableState {
     pub policy: String,
     /// The live rows as of `at` of each file; `None`: nothing was published yet.
     pub base: Option<BaseVersion>,
+    /// The directories of versions that were published before, oldest first, as long as they are kept. A commit that
+    /// replaces `base` enters the one before it here by itself.
+    pub older: Vec<String>,
     /// Runs that are not merged into the base, oldest first.
     pub runs: Vec<Run>,
     /// Runs that are, kept for consolidated deltas, oldest first.
@@ -188,7 +195,7 @@ pub struct TableState {
     pub delta_version: Option<u64>,
 }
 
-/// A base version: a complete directory of Parquet files with one schema.
+/// A base version: a complete directory of Parquet files with one schema. `_manifest.json` in that directory is this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseVersion {
     /// The directory, from the store's root; `None`: files of a copy that are not published yet.
@@ -235,12 +242,36 @@ pub struct Run {
     pub rows: u64,
     /// Tombstones.
     pub deletes: u64,
+    /// When the last transaction up to `upto` that it knows of committed: microseconds since 1970-01-01 UTC.
+    pub time_us: i64,
     /// Its first key, as in [`BaseFile`].
     pub first_key: String,
     /// Its last key.
     pub last_key: String,
     /// The schema of its columns.
     pub schema: StoredSchema,
+}
+
+impl TableState {
+    /// A table of which nothing is stored yet, and which is to be copied.
+    pub fn new(id: TableId, name: TableName, schema: StoredSchema, key: TableKey) -> TableState {
+        let next_field = schema.columns.iter().map(|c| c.field + 1).max().unwrap_or(1);
+        TableState {
+            id,
+            name,
+            phase: TablePhase::Cloning(CloneProgress::default()),
+            schema,
+            key,
+            policy: String::new(),
+            base: None,
+            older: Vec::new(),
+            runs: Vec::new(),
+            merged_runs: Vec::new(),
+            deltas_since: Position::default(),
+            next_field,
+            delta_version: None,
+        }
+    }
 }
 
 impl Mark {

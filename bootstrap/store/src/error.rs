@@ -1,0 +1,149 @@
+//! What can go wrong with a store, and what to do then.
+
+use tidemill_event::Remedy;
+use tidemill_world::objects::ProbeError;
+
+/// An object that is not what was put there. It is never read as data and never skipped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "object {object} is damaged: {what}; put it back from a copy or an older version in its store, or copy the tables anew \
+     that it belongs to"
+)]
+pub struct Damaged {
+    /// Its full name.
+    pub object: String,
+    /// What does not fit.
+    pub what: String,
+}
+
+/// A call to the object store failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {object}{}", hint(.source))]
+pub struct CallFailed {
+    /// What was tried.
+    pub action: &'static str,
+    /// With which object.
+    pub object: String,
+    /// Why it failed.
+    pub source: object_store::Error,
+}
+
+fn hint(source: &object_store::Error) -> &'static str {
+    use object_store::Error;
+    match source {
+        Error::PermissionDenied { .. } => {
+            "; give these credentials read, write, list and delete access to it"
+        }
+        Error::Unauthenticated { .. } => "; set the store's credentials in the environment",
+        Error::NotFound { .. } => "; put it back from a copy or an older version in its store",
+        _ => "",
+    }
+}
+
+/// A manifest that nobody keeps any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "version {version} of snapshot storage of {source_name} is not kept any more; go on with the newest one"
+)]
+pub struct Gone {
+    /// The source's name.
+    pub source_name: String,
+    /// The number of the manifest.
+    pub version: u64,
+}
+
+/// A store that this release cannot read or write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{object} has {what} {theirs}, this release knows {ours}; use the release that wrote it, or another `store`"
+)]
+pub struct OtherFormat {
+    /// The object that shows it.
+    pub object: String,
+    /// What is another one.
+    pub what: &'static str,
+    /// The object's.
+    pub theirs: String,
+    /// Ours.
+    pub ours: String,
+}
+
+/// Why a store could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// An object is not what was put there.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// A call to the object store failed.
+    #[error(transparent)]
+    Call(#[from] CallFailed),
+    /// A version that nobody keeps any more.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// A store of another release.
+    #[error(transparent)]
+    Format(#[from] OtherFormat),
+    /// An object store that does not keep what it is told to keep.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A change that contradicts itself: nothing of it was committed.
+    #[error("a change of snapshot storage contradicts itself: {0}; please report this")]
+    Draft(String),
+}
+
+impl StoreError {
+    /// What to do now.
+    pub fn remedy(&self) -> Remedy {
+        use object_store::Error;
+        match self {
+            StoreError::Call(CallFailed { source, .. }) => match source {
+                Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotFound { .. } => {
+                    Remedy::Fix
+                }
+                _ => Remedy::Retry,
+            },
+            StoreError::Probe(error) if error.mends_itself() => Remedy::Retry,
+            StoreError::Gone(_) => Remedy::Retry,
+            StoreError::Damaged(_) | StoreError::Format(_) | StoreError::Probe(_) => Remedy::Fix,
+            StoreError::Draft(_) => Remedy::Bug,
+        }
+    }
+}
+
+/// A newer writer took the store over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "snapshot storage of {source_name} was taken over by {by} (epoch {by_epoch}, ours is {epoch}); this writer stops: run one \
+     bootstrap service for each source"
+)]
+pub struct Fenced {
+    /// The source's name.
+    pub source_name: String,
+    /// The epoch of who is fenced.
+    pub epoch: u64,
+    /// Who took over.
+    pub by: String,
+    /// Its epoch.
+    pub by_epoch: u64,
+}
+
+/// Why a commit was not made, or not known to be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// A newer writer took the store over: nothing of the change was committed.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
+    /// The store failed. Where the answer to the commit itself was lost, it may have happened: the next call finds out first.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl CommitError {
+    /// What to do now.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            CommitError::Fenced(_) => Remedy::Fenced,
+            CommitError::Store(error) => error.remedy(),
+        }
+    }
+}
