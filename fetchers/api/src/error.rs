@@ -43,6 +43,14 @@ pub enum FetchError {
         /// Why.
         source: Arc<dyn Error + Send + Sync>,
     },
+    /// A table has another definition than the one that it was to be read with.
+    #[error(
+        "table {table} was defined anew since it was described; describe it again, then read its rows again"
+    )]
+    Redefined {
+        /// The table.
+        table: TableName,
+    },
     /// What the fetcher keeps on disk could not be read or written.
     #[error("{what} {path}")]
     Store {
@@ -91,7 +99,7 @@ impl FetchError {
     /// What now.
     pub fn remedy(&self) -> Remedy {
         match self {
-            FetchError::Io { .. } | FetchError::Store { .. } => Remedy::Retry,
+            FetchError::Io { .. } | FetchError::Store { .. } | FetchError::Redefined { .. } => Remedy::Retry,
             FetchError::Setup { .. }
             | FetchError::Judge { .. }
             | FetchError::Lineage { .. }

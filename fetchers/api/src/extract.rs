@@ -51,16 +51,20 @@ pub trait ExtractSession: Send {
     ) -> impl Future<Output = Result<Option<Bound>, FetchError>> + Send;
 
     /// Reads one chunk in one consistent read and gives its rows in batches, in no order that anybody may rely on. What `give`
-    /// answers with `false` ends the read with an error.
+    /// answers with `false` ends the read with an error. Rows that were given count only if the read succeeds:
+    /// [`FetchError::Redefined`] comes after them where the table is not the one that was described.
+    ///
+    /// A table without key is one chunk whose rows cannot be put in the place of those that changed meanwhile. Its read is
+    /// exact if no transaction that is not in `low` and ends up to `high` has changes of that table, which the caller sees in
+    /// the log; where one has, the table is read again. Exact means: its rows are the table as of `high`.
     fn read(
         &mut self,
         chunk: &ChunkRead<'_>,
         give: &mut (dyn FnMut(RecordBatch) -> bool + Send),
     ) -> impl Future<Output = Result<ChunkMarks, FetchError>> + Send;
 
-    /// Bounds in hand, those of one table may be compared: whether `key`, a row's key columns in key order, lies after the
-    /// bound is only known to the source. This asks it for the rows of a key range in key order, for comparing tables: as
-    /// `read`, and sorted.
+    /// As `read`, with the rows in the key's order at the source, for comparing tables. Whether a row lies after a bound is
+    /// known to the source alone.
     fn read_sorted(
         &mut self,
         chunk: &ChunkRead<'_>,
@@ -75,6 +79,8 @@ pub struct SourceTable {
     pub schema: Arc<TableSchema>,
     /// What identifies its rows.
     pub key: SourceKey,
+    /// How the source calls the index of that key; `None`: there is no key.
+    pub index: Option<String>,
     /// About how many rows it has, by the source's statistics.
     pub rows_estimate: u64,
     /// About how many bytes they have there.
@@ -172,7 +178,7 @@ pub enum LowMark {
 pub struct Load {
     /// Statements that run right now, ours included.
     pub threads_running: u64,
-    /// How far the slowest replica that the source knows of is behind, or the source itself where it is one, in seconds;
-    /// `None`: nobody is.
+    /// How far the source is behind its own source, in seconds, by the slowest of its channels; `None`: it is no replica, or
+    /// does not follow, or does not tell this user.
     pub replica_lag_seconds: Option<u64>,
 }

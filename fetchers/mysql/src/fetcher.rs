@@ -443,6 +443,7 @@ fn again(error: &FetchError) -> FetchError {
         FetchError::Store { what, path, source } => {
             FetchError::Store { what, path: path.clone(), source: source.clone() }
         }
+        FetchError::Redefined { table } => FetchError::Redefined { table: table.clone() },
         FetchError::Io { what, source } => {
             FetchError::Io { what: what.clone(), source: io::Error::new(source.kind(), source.to_string()) }
         }

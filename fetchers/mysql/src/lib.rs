@@ -7,11 +7,14 @@
 //!                                              └─ prepared XA transactions ══▶ PreparedStore, until they commit
 //! ```
 //!
-//! What is not here: storing windows (the relay's log), judging rows (the source policy), copying tables (the clone).
+//! Beside the log, `extract` reads tables as they are now, with the same columns and values.
+//!
+//! What is not here: storing windows (the relay's log), judging rows (the source policy), what is copied when (the clone).
 
 mod assemble;
 mod ddl;
 mod event;
+mod extract;
 mod fetcher;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -34,6 +37,7 @@ mod wire;
 mod xa;
 
 pub use assemble::{Counters, Unbalanced};
+pub use extract::{MySqlExtract, MySqlSession};
 pub use fetcher::MySqlFetcher;
 pub use options::{FileOptions, FileSet, Origin, Password, ServerOptions, Tls, TlsIdentity, TlsMode};
 pub use preflight::{Finding, Level, preflight};
