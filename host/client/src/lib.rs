@@ -1,6 +1,7 @@
 //! The subscription library: carries one subscription over relays that come and go, from a checkpoint on, and hands
 //! its windows to a consumer in commit order. What a window means to the consumer is the consumer's business.
 
+mod bootstrap;
 mod consumer;
 mod control;
 mod drive;
@@ -11,6 +12,7 @@ mod remote;
 mod retry;
 mod store;
 
+pub use bootstrap::{Bootstrap, PhasedError, PhasedFeed, Piece, RelayBootstrap, Stream};
 pub use consumer::Consumer;
 pub use control::{Control, State, Status, Switch};
 pub use drive::{Cause, Paused, drive};

@@ -5,7 +5,7 @@
 //! | 0 | 4 | length of the whole frame |
 //! | 4 | 4 | CRC-32C of the frame without this field |
 //! | 8 | 1 | version, 1 |
-//! | 9 | 1 | kind: 1 window, 2 schema |
+//! | 9 | 1 | kind: 1 window, 2 schema, 3 checkpoint |
 //! | 10 | 2 | zero |
 //! | 12 | 4 | header length |
 //! | 16 | … | header (fields below), zero-padded to a multiple of 16 |
@@ -21,6 +21,8 @@
 //! A table's record batch has the schema's columns, then `kind` (u8), `ordinal` (u32), `txn` (u32), then one boolean
 //! column per absent bitmap. Its Arrow schema follows from the table's schema, which precedes the window as a
 //! frame of its own wherever a reader may begin.
+
+mod piece;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,6 +43,8 @@ use crate::{
     Timeline, Transaction, Window, WindowError,
 };
 
+pub use piece::{decode, decode_checkpoint, decode_piece, encode_checkpoint};
+
 /// An encoded frame. Cheap to clone; its bytes are aligned so that arrays are read where they lie.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame(Buffer);
@@ -59,8 +63,10 @@ pub enum Decoded {
 pub struct FrameHeader {
     /// Length of the whole frame in bytes.
     pub length: usize,
-    /// Whether it holds a window (else a schema).
+    /// Whether it holds a window.
     pub is_window: bool,
+    /// Whether it holds a checkpoint.
+    pub is_checkpoint: bool,
     header: usize,
     crc: u32,
 }
@@ -135,6 +141,7 @@ impl From<Malformed> for FrameError {
 const VERSION: u8 = 1;
 const KIND_WINDOW: u8 = 1;
 const KIND_SCHEMA: u8 = 2;
+const KIND_CHECKPOINT: u8 = 3;
 /// Bytes that tell length, checksum and kind.
 const PREFIX: usize = 16;
 
@@ -158,10 +165,11 @@ impl FrameHeader {
         if version != VERSION {
             return Err(FrameError::Version(version));
         }
-        if zero != 0 || !matches!(kind, KIND_WINDOW | KIND_SCHEMA) {
+        if zero != 0 || !matches!(kind, KIND_WINDOW | KIND_SCHEMA | KIND_CHECKPOINT) {
             return Err(FrameError::Damaged("its kind is unknown"));
         }
-        Ok(FrameHeader { length, is_window: kind == KIND_WINDOW, header, crc })
+        let (is_window, is_checkpoint) = (kind == KIND_WINDOW, kind == KIND_CHECKPOINT);
+        Ok(FrameHeader { length, is_window, is_checkpoint, header, crc })
     }
 }
 
@@ -193,10 +201,8 @@ impl Frame {
         let head = FrameHeader::read(bytes)?;
         let frame = bytes.get(..head.length);
         let frame = frame.ok_or(FrameError::Truncated { have: bytes.len(), want: head.length })?;
-        match checksum(frame) == head.crc {
-            true => Ok(()),
-            false => Err(FrameError::Damaged("its checksum does not fit")),
-        }
+        let fits = checksum(frame) == head.crc;
+        fits.then_some(()).ok_or(FrameError::Damaged("its checksum does not fit"))
     }
 
     fn checked(buffer: Buffer, head: FrameHeader) -> Result<Frame, FrameError> {
@@ -409,15 +415,17 @@ fn encode_table(table: &TableChanges) -> Result<EncodedData, FrameError> {
     Ok(encoded)
 }
 
-/// Decodes a frame. Its checksum was verified when it was made; here every value and every rule of a window is
-/// checked. Arrays point into the frame's own bytes.
-pub fn decode(frame: &Frame, schemas: &SchemaSet) -> Result<Decoded, FrameError> {
+fn decode_as(frame: &Frame, schemas: &SchemaSet, phase: Phase) -> Result<Decoded, FrameError> {
     let head = FrameHeader::read(&frame.0)?;
     let header = &frame.0[PREFIX..PREFIX + head.header];
+    if head.is_checkpoint {
+        return Err(FrameError::Damaged("a checkpoint stands in its place"));
+    }
     if !head.is_window {
         return Ok(Decoded::Schema(TableSchema::decode(header)?));
     }
-    let window = decode_window(frame, header, schemas, Trust::Checked)?;
+    let mut window = decode_window(frame, header, schemas, Trust::Checked)?;
+    window.phase = phase;
     window.validate()?;
     Ok(Decoded::Window(window))
 }

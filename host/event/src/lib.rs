@@ -22,7 +22,8 @@ mod wire;
 pub use chain::chain;
 pub use checkpoint::{Checkpoint, CheckpointError, Cursor, Phase};
 pub use frame::{
-    Decoded, Frame, FrameError, FrameHeader, SchemaSet, decode, encode_schema, encode_shared, encode_window,
+    Decoded, Frame, FrameError, FrameHeader, SchemaSet, decode, decode_checkpoint, decode_piece,
+    encode_checkpoint, encode_schema, encode_shared, encode_window,
 };
 pub use merge::{can_merge, merge};
 pub use remedy::Remedy;

@@ -38,6 +38,7 @@ pub fn open(
     };
     let parts = RelayParts {
         served: pipeline.handles.iter().map(served).collect(),
+        snapshots: vec![],
         guests: Arc::new(registered),
         operator: Arc::new(Process {
             sources: pipeline.handles.clone(),
@@ -67,6 +68,7 @@ pub fn check(config: &config::RelayConfig, registered: Registered) -> Result<(),
     };
     let parts = RelayParts {
         served: vec![],
+        snapshots: vec![],
         guests: Arc::new(registered),
         operator: Arc::new(operator),
         metrics: ServingMetrics::default(),

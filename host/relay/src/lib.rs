@@ -14,6 +14,7 @@ mod grant;
 mod problem;
 mod served;
 mod server;
+mod snapshots;
 mod view;
 
 pub use answer::{Answer, AnswerConfig, Answers, AnswersStats, CHECKPOINT_TRAILER, Encoding, Meter, Metered};
@@ -24,4 +25,7 @@ pub use served::{Guests, Served};
 pub use server::{
     Activity, Health, Limits, OperateError, OperatedPart, Operator, Relay, RelayConfig, RelayError,
     RelayParts, ServingMetrics, SourceStatus, SubscriptionStatus, TlsConfig,
+};
+pub use snapshots::{
+    SnapshotAsked, SnapshotPath, SnapshotPiece, SnapshotReading, Snapshots, SnapshotsServed,
 };

@@ -35,6 +35,7 @@ impl Real {
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let parts = RelayParts {
             served: vec![Served { name: "shop".into(), log: log.clone() }],
+            snapshots: vec![],
             guests: Arc::new(Nobody),
             operator: Arc::new(Nobody),
             metrics: ServingMetrics::default(),

@@ -53,11 +53,14 @@ use self::caller::{Caller, Guard};
 use crate::answer::{AnswerConfig, Answers};
 use crate::problem::{Code, Problem};
 use crate::served::{Guests, Served};
+use crate::snapshots::SnapshotsServed;
 
 /// What a relay serves, and for whom.
 pub struct RelayParts {
     /// The sources, each with its log.
     pub served: Vec<Served>,
+    /// Snapshot storage, of these or other sources.
+    pub snapshots: Vec<SnapshotsServed>,
     /// The guests that subscriptions may name.
     pub guests: Arc<dyn Guests>,
     /// The process.
@@ -96,7 +99,7 @@ impl Relay {
         let failed = |source| RelayError::Listen { listen: config.listen, source };
         let listener = listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let RelayParts { served, guests, operator, metrics } = parts;
+        let RelayParts { served, snapshots: _, guests, operator, metrics } = parts;
         let answers = Answers::new(Arc::clone(&guests), AnswerConfig::default());
         metrics.serve(&served, &answers);
         let server = Server {

@@ -120,8 +120,13 @@ pub fn try_serve(shop: &Shop, config: RelayConfig) -> Result<Serving, RelayError
     let metrics = ServingMetrics::register(&mut registry);
     let process = Arc::new(Process { told: Mutex::default(), health: Mutex::default(), registry });
     let operator = Arc::clone(&process) as Arc<dyn Operator>;
-    let parts =
-        RelayParts { served: vec![shop.served.clone()], guests: Arc::new(Registered), operator, metrics };
+    let parts = RelayParts {
+        served: vec![shop.served.clone()],
+        snapshots: vec![],
+        guests: Arc::new(Registered),
+        operator,
+        metrics,
+    };
     let relay = Relay::new(config, parts)?;
     let (address, stop) = (relay.address(), watch::Sender::new(false));
     let ended = tokio::spawn(relay.run(stop.subscribe()));
