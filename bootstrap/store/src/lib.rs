@@ -40,3 +40,11 @@ pub use state::{
 };
 pub use store::Store;
 pub use writer::{Writer, WriterOptions};
+
+// One table's rows.
+mod table;
+
+pub use table::{
+    Batch, ChunkWriter, ColumnRange, DataError, LogBuffer, MergeOptions, MergeStats, RunBuilder, Scan,
+    ScanOptions, TableReader, can_widen, can_widen_key, merge_base, merge_runs, read_segment, table_root,
+};
