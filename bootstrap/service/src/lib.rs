@@ -19,6 +19,7 @@ mod options;
 mod status;
 
 mod serve;
+pub mod verify;
 
 pub use marks::{MarkError, Marks};
 pub use options::{OnGap, ServiceOptions};
