@@ -213,33 +213,46 @@ pub(crate) enum Treatment {
 #[derive(ComponentType, Lift, Clone, Copy, Debug, PartialEq, Eq)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "only a guest makes these")]
-pub(crate) enum Comparison {
+/// How a condition compares.
+pub enum Comparison {
+    /// Equal.
     #[component(name = "eq")]
     Eq,
+    /// Not equal, and not NULL.
     #[component(name = "ne")]
     Ne,
+    /// Less.
     #[component(name = "lt")]
     Lt,
+    /// Less or equal.
     #[component(name = "le")]
     Le,
+    /// Greater.
     #[component(name = "gt")]
     Gt,
+    /// Greater or equal.
     #[component(name = "ge")]
     Ge,
+    /// Equal to one of several.
     #[component(name = "one-of")]
     OneOf,
+    /// NULL.
     #[component(name = "is-null")]
     IsNull,
+    /// Not NULL.
     #[component(name = "is-not-null")]
     IsNotNull,
 }
 
 #[derive(ComponentType, Lift, Clone, Debug, PartialEq, Eq)]
 #[component(record)]
-pub(crate) struct Condition {
+/// A condition of a policy on one column; its meaning is that of `condition` in `wit/`.
+pub struct Condition {
+    /// The column's ordinal.
     pub column: u32,
+    /// How it is compared.
     pub comparison: Comparison,
+    /// With what, as text in the form of the column's logical type.
     pub literals: Vec<String>,
 }
 

@@ -38,6 +38,7 @@ mod condition;
 mod consumer;
 mod effects;
 
+pub use abi::{Comparison, Condition};
 pub use consumer::{ConsumerStage, Delivered, DeliveryError, DeliveryPhase};
 pub use effects::{OutputRows, StateReader, StateWrite};
 pub use error::{Answer, BoxError, Ending, GuestEnd, GuestError, LimitHit, Place, RejectedRow, Trap};
@@ -46,6 +47,6 @@ pub use grant::{Grant, GrantError};
 pub use guest::GuestConfig;
 pub use limits::Limits;
 pub use module::{Kind, LoadError, LoadReason, Module};
-pub use policy::PolicyStage;
+pub use policy::{PolicyStage, Reads};
 pub use projection::ProjectionStage;
 pub use sandbox::{Sandbox, SandboxConfig, SandboxError};

@@ -2,7 +2,7 @@
 //! table is done by the host (keep, drop, blank, pseudonym, conditions); the guest judges what is left. A policy
 //! that fails stops its source: no row goes on unjudged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use tidemill_event::{
 };
 use wasmtime::component::TypedFunc;
 
-use crate::abi::{self, ClonePlan, Decision, Rows, Treatment, Verdict};
+use crate::abi::{self, ClonePlan, Condition, Decision, Rows, Treatment, Verdict};
 use crate::condition::{self, Judge};
 use crate::convert::{self, Lifted, Lowered};
 use crate::error::{Answer, At, GuestEnd, GuestError};
@@ -56,6 +56,18 @@ pub struct PolicyStage {
     ids: TableIds,
     rulings: HashMap<SchemaId, Arc<Ruling>>,
     declined: HashMap<TableName, bool>,
+}
+
+/// What a policy needs of a table, for who reads the table itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reads {
+    /// The columns that are stored or judged, by ordinal, rising: what is dropped, blanked or computed without being looked
+    /// at need not be read. Of a row's other columns any value may be given to [`PolicyStage::apply`].
+    pub columns: Vec<u32>,
+    /// Rows that do not fulfil all of them are declined; [`PolicyStage::apply`] judges by them, too.
+    pub conditions: Vec<Condition>,
+    /// The schema of what is stored.
+    pub schema: Arc<TableSchema>,
 }
 
 /// What was decided about one table version.
@@ -104,6 +116,21 @@ impl PolicyStage {
     pub fn decides(&mut self, schema: &Arc<TableSchema>) -> Result<bool, GuestError> {
         let at = At::nowhere(&self.source).table(schema);
         Ok(self.ruling(schema, &at)?.taken.is_some())
+    }
+
+    /// What somebody who copies the table must read of it; `None`: nothing of it is stored.
+    pub fn reads(&mut self, schema: &Arc<TableSchema>) -> Result<Option<Reads>, GuestError> {
+        let at = At::nowhere(&self.source).table(schema);
+        let ruling = self.ruling(schema, &at)?;
+        let (Some(taken), Decision::Take(plan)) = (&ruling.taken, &ruling.decision) else { return Ok(None) };
+        let stored = taken.outputs.iter().filter_map(|output| match output {
+            Output::Keep(ordinal) | Output::Pseudonym(ordinal, _) => Some(*ordinal as u32),
+            Output::Blank(_) | Output::Computed => None,
+        });
+        let judged = plan.conditions.iter().map(|condition| condition.column);
+        let columns: BTreeSet<u32> = stored.chain(judged).chain(plan.input.iter().copied()).collect();
+        let (columns, schema) = (columns.into_iter().collect(), Arc::clone(&taken.schema));
+        Ok(Some(Reads { columns, conditions: plan.conditions.clone(), schema }))
     }
 
     /// The window as it may be stored.

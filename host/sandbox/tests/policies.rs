@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, StringArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, new_null_array};
 use arrow_schema::DataType;
 use support::{
     Order, Random, changes, config, inserts, module, order_changes, orders, rows_of, window, with_absent,
@@ -16,7 +16,7 @@ use support::{
 use tidemill_event::{
     ColumnSchema, Event, EventKind, RowKind, Sensitivity, TableName, TableSchema, encode_window,
 };
-use tidemill_sandbox::{Answer, GuestEnd, GuestError, PolicyStage};
+use tidemill_sandbox::{Answer, Comparison, GuestEnd, GuestError, PolicyStage};
 
 const SELECT: &str = r#"{"tables":[{"match":"shop.orders",
     "columns":{"status":{"pseudonym":"STATUS_KEY"},"note":"drop","quantity":"blank"},
@@ -98,6 +98,35 @@ fn conditions_and_what_is_left_for_the_guest_select_the_same_rows() {
     assert!(!expected.is_empty());
     assert_eq!(native, expected);
     assert_eq!(guest, expected);
+}
+
+#[test]
+fn who_copies_a_table_reads_only_what_is_stored_or_judged_and_stores_the_same() {
+    let mut stage = policy(SELECT).unwrap();
+    let reads = stage.reads(&orders()).unwrap().unwrap();
+    // `note` is dropped, `quantity` is blanked.
+    assert_eq!(reads.columns, [0, 1, 2]);
+    let compared: Vec<(u32, Comparison)> =
+        reads.conditions.iter().map(|c| (c.column, c.comparison)).collect();
+    assert_eq!(compared, [(1, Comparison::Gt), (2, Comparison::OneOf)]);
+    let before = Random(7).window(300);
+    let mut copied = before.clone();
+    let rows = &mut copied.tables[0].rows;
+    let column = |ordinal: usize| match reads.columns.contains(&(ordinal as u32)) {
+        true => Arc::clone(rows.column(ordinal)),
+        false => new_null_array(rows.column(ordinal).data_type(), rows.num_rows()),
+    };
+    let columns = (0..rows.num_columns()).map(column).collect();
+    *rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
+    let [stored, copied] = [before, copied].map(|window| stage.apply(window).unwrap().tables.remove(0));
+    assert_eq!(stored.rows, copied.rows);
+    assert!(stored.rows.num_rows() > 0 && stored.schema == reads.schema);
+    assert_eq!(stage.reads(&secret_table()).unwrap(), None);
+    // What only the guest judges is read, and stored nowhere.
+    let json =
+        r#"{"tables":[{"match":"shop.*","columns":{"quantity":"drop"},"rows":"not (not quantity <= 2)"}]}"#;
+    let reads = policy(json).unwrap().reads(&orders()).unwrap().unwrap();
+    assert_eq!((reads.columns, reads.conditions.len()), (vec![0, 1, 2, 3, 4], 0));
 }
 
 #[test]
