@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use serde_json::{Map, Value};
+use tidemill_event::Checkpoint;
 use tidemill_event::calendar::date_of;
 
 use super::connection::{FRAMES, Question};
@@ -35,9 +36,24 @@ pub(crate) fn changes(options: &RelayOptions, start: &Start) -> Question {
         Start::After(position) => say("from", format!("position:{position}").into()),
         Start::At(checkpoint) => say("checkpoint", URL_SAFE_NO_PAD.encode(checkpoint.encode()).into()),
     }
-    say("format", "frames".into());
     say("follow", true.into());
     say("heartbeat", options.heartbeat.as_secs().max(1).into());
+    question("changes", options, body)
+}
+
+/// The request for a snapshot, or for what changed since a checkpoint.
+pub(crate) fn snapshot(options: &RelayOptions, have: Option<&Checkpoint>) -> Question {
+    let mut body = Map::new();
+    if let Some(checkpoint) = have {
+        body.insert("checkpoint".to_owned(), URL_SAFE_NO_PAD.encode(checkpoint.encode()).into());
+    }
+    question("bootstrap", options, body)
+}
+
+/// What both have in common: who asks, what is seen of the source, and in which form.
+fn question(what: &str, options: &RelayOptions, mut body: Map<String, Value>) -> Question {
+    let mut say = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
+    say("format", "frames".into());
     options.name.iter().for_each(|name| say("name", name.as_str().into()));
     let Selection { tables, columns, partition, filters, projections } = &options.selection;
     let columns: Vec<String> = columns.iter().map(|(t, c)| format!("{t}:{}", c.join("+"))).collect();
@@ -51,7 +67,7 @@ pub(crate) fn changes(options: &RelayOptions, start: &Start) -> Question {
     partition.iter().for_each(|partition| say("partition", partition.as_str().into()));
     Question {
         method: Method::POST,
-        path: format!("{}/changes", source_path(&options.source)),
+        path: format!("{}/{what}", source_path(&options.source)),
         accept: FRAMES,
         compressed: options.compressed,
         body: Value::Object(body).to_string(),

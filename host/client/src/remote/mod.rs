@@ -26,10 +26,14 @@ pub use options::{Backoff, ClientTls, RelayOptions, Selection, Token};
 pub use place::Start;
 pub use source::SourceInfo;
 
-use crate::Feed;
-use connection::Caller;
+pub(crate) use ask::snapshot as ask_snapshot;
+pub(crate) use connection::{Answered, Caller, lost};
+pub(crate) use frames::{Frames, Progress};
+pub(crate) use options::Relay;
+pub(crate) use unpack::Unpack;
+
+use crate::{Feed, Stream};
 use follow::{Follower, Item, Shared};
-use options::Relay;
 use place::Place;
 use tls::Encryption;
 
@@ -62,11 +66,8 @@ impl Drop for Task {
 impl RelayFeed {
     /// Reads the settings and the files that they name; connects when it is first asked.
     pub fn new(options: RelayOptions, start: Start) -> Result<RelayFeed, ClientError> {
-        let relays = options.relays.iter().map(|text| Relay::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        check(&options, &relays)?;
-        let encrypted = relays.iter().any(|relay| relay.encrypted);
-        let encryption = encrypted.then(|| Encryption::new(&options.tls)).transpose()?;
-        let caller = Caller { token: options.token.clone(), encryption, patience: options.patience };
+        let relays = relays_of(&options)?;
+        let caller = caller_of(&options, &relays)?;
         let permits = Arc::new(Semaphore::new(options.in_flight_bytes));
         let (link, listener) = (Mutex::new(Link::default()), OnceLock::new());
         let place = Place::new(&options.source, start);
@@ -175,6 +176,20 @@ fn start(shared: &Arc<Shared>, place: &Place) -> Task {
 }
 
 /// What cannot be, whatever the relays say.
+/// The relays of the settings, which must be sound.
+pub(crate) fn relays_of(options: &RelayOptions) -> Result<Vec<Relay>, ClientError> {
+    let relays = options.relays.iter().map(|text| Relay::parse(text)).collect::<Result<Vec<_>, _>>()?;
+    check(options, &relays)?;
+    Ok(relays)
+}
+
+/// Who asks them, with the files that the settings name.
+pub(crate) fn caller_of(options: &RelayOptions, relays: &[Relay]) -> Result<Caller, ClientError> {
+    let encrypted = relays.iter().any(|relay| relay.encrypted);
+    let encryption = encrypted.then(|| Encryption::new(&options.tls)).transpose()?;
+    Ok(Caller { token: options.token.clone(), encryption, patience: options.patience })
+}
+
 fn check(options: &RelayOptions, relays: &[Relay]) -> Result<(), ClientError> {
     let wrong = |what: String, mend: &str| Err(ClientError::Setup { what, mend: mend.to_owned() });
     if relays.is_empty() {
@@ -216,5 +231,17 @@ impl Feed for RelayFeed {
 
     fn remedy(error: &ClientError) -> Remedy {
         error.remedy()
+    }
+}
+
+impl Stream for RelayFeed {
+    fn begin(&mut self, after: &Checkpoint) -> Result<(), ClientError> {
+        (self.task, self.place) = (None, Place::new(&self.shared.options.source, Start::At(after.clone())));
+        self.held.clear();
+        Ok(())
+    }
+
+    fn is_gone(error: &ClientError) -> bool {
+        matches!(error, ClientError::TooOld { .. })
     }
 }
