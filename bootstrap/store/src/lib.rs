@@ -27,6 +27,10 @@ mod retention;
 mod store;
 mod writer;
 
+// What readers of the Parquet files are told besides.
+mod delta_lake;
+
+pub use delta_lake::{DeltaError, DeltaLake, DeltaLog};
 pub use draft::Draft;
 pub use error::{CallFailed, CommitError, Damaged, Fenced, Gone, OtherFormat, StoreError};
 pub use gc::Swept;
