@@ -9,7 +9,7 @@ use tidemill_event::{Checkpoint, Frame, Position, Scn, Window};
 use tidemill_fetchers_api::{FetchError, Fetcher, Judge, Liveness, Selector, Start as FetchStart};
 use tidemill_fetchers_mysql as mysql;
 use tidemill_fetchers_mysql::{
-    FileOptions, MySqlFetcher, Origin, Password, ServerOptions, Tls, TlsIdentity, TlsMode,
+    FileOptions, MySqlExtract, MySqlFetcher, Origin, Password, ServerOptions, Tls, TlsIdentity, TlsMode,
 };
 use tidemill_fetchers_relay::RelayFetcher;
 use tidemill_sandbox::PolicyStage;
@@ -155,6 +155,19 @@ fn value_policy(source: &SourceConfig) -> mysql::ValuePolicy {
             BadText::Replace => mysql::BadText::Replace,
         },
     }
+}
+
+/// The tables of a source, for whoever copies or compares them.
+pub fn extract(source: &SourceConfig) -> Result<MySqlExtract, FetchError> {
+    if !matches!(source.kind, SourceKind::Mysql | SourceKind::Mariadb) {
+        let what = "only a server's tables can be copied or compared".to_owned();
+        let mend = "run this where the source's kind is \"mysql\" or \"mariadb\"".to_owned();
+        return Err(FetchError::Setup { what, mend });
+    }
+    let mut settings = mysql::Settings::from(selector(&None));
+    settings.values = value_policy(source);
+    settings.declared_types = source.declared_types;
+    Ok(MySqlExtract::new(server_options(source)?, &settings))
 }
 
 /// Where a fetcher begins without a checkpoint.

@@ -1,6 +1,7 @@
 //! The tidemill binary: one process that can hold every role. This file parses the command line and reports how it
 //! ended; the roles are put together in `wiring`.
 
+mod bootstrap;
 mod command;
 mod config;
 mod fetch;
@@ -64,6 +65,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Tail(arguments) => command::tail::run(arguments).await,
         Command::Check(arguments) => command::check::run(&arguments.config).await,
         Command::Checkpoint(command) => command::checkpoint::run(command).await,
+        Command::Verify(arguments) => command::verify::run(arguments).await,
         Command::Demo(arguments) => command::demo::run(arguments).await,
         Command::Bench(command) => command::bench::run(command).await,
     }

@@ -1,6 +1,6 @@
 //! Opens object stores by their URL. What is kept in them, and under which names, is the business of who opens one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -53,6 +53,12 @@ pub enum OpenError {
         /// What does not fit.
         source: object_store::Error,
     },
+}
+
+/// The URL of a directory, which need not be there yet. A relative path starts at the process's directory.
+pub fn directory_url(path: &Path) -> std::io::Result<String> {
+    let absolute = std::path::absolute(path)?;
+    Ok(Url::from_file_path(&absolute).expect("an absolute path is a file's URL").into())
 }
 
 /// The object store of a URL, whose path is the root of all names in it. A directory is made where it is not there, and
@@ -131,7 +137,7 @@ fn cloud(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use object_store::path::Path;
+    use object_store::path::Path as Name;
     use object_store::{ObjectStoreExt, PutMode, PutPayload};
 
     fn refused(url: &str) -> String {
@@ -142,8 +148,8 @@ mod tests {
     async fn a_directory_is_made_and_takes_each_name_once_where_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("not/there/yet");
-        let store = open(Url::from_file_path(&path).unwrap().as_str()).unwrap();
-        let name = Path::from("a/b");
+        let store = open(&directory_url(&path).unwrap()).unwrap();
+        let name = Name::from("a/b");
         let put = || store.put_opts(&name, PutPayload::from("text"), PutMode::Create.into());
         put().await.unwrap();
         let again = put().await.unwrap_err();

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod relay;
 pub mod tail;
 pub mod up;
+pub mod verify;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ pub enum Command {
     /// Look at the checkpoints of subscriptions, or move one. No process may run on the same data meanwhile.
     #[command(subcommand)]
     Checkpoint(checkpoint::Command),
+    /// Compare a source with its snapshot storage, while both are in use: only real differences are reported.
+    Verify(verify::Arguments),
     /// Watch a shop's real MySQL transactions flow through a policy, a filter, a mask and a consumer.
     Demo(demo::Arguments),
     /// Measure this machine.

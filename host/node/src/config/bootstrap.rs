@@ -1,7 +1,10 @@
 //! A source's snapshot storage: where it lies, how often it is brought up to date, how its tables are copied into it.
 
+use std::path::Path;
+
 use serde::Deserialize;
 use tidemill_relay::TablePattern;
+use tidemill_world::objects::directory_url;
 
 use super::source::{no_secrets, shown};
 use super::units::{Bytes, Time};
@@ -11,8 +14,8 @@ use super::{Config, SourceKind};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootstrapConfig {
-    /// The object store, as `s3://BUCKET/PREFIX`, `gs://…`, `az://…` or `file:///DIRECTORY`; the source's folder is made
-    /// in it. Credentials come from the environment, as that store's own tools read them.
+    /// The object store, as `s3://BUCKET/PREFIX`, `gs://…`, `az://…` or `file:///DIRECTORY`, or the path of a directory; the
+    /// source's folder is made in it. Credentials come from the environment, as that store's own tools read them.
     pub store: String,
     /// These tables only, as `database.table` or `database.*`; all that the source's policy takes unless given.
     #[serde(default)]
@@ -104,6 +107,15 @@ fn two() -> u32 {
 }
 
 impl BootstrapConfig {
+    pub(super) fn based_on(&mut self, base: &Path) {
+        // Where there is no current directory, the path is left to the error of whoever opens the store.
+        if !self.store.contains("://")
+            && let Ok(url) = directory_url(&base.join(&self.store))
+        {
+            self.store = url;
+        }
+    }
+
     pub(super) fn validate(&self, name: &str, config: &Config) -> Result<(), String> {
         let Some(source) = config.source.get(name) else {
             let known: Vec<_> = config.source.keys().map(String::as_str).collect();
@@ -113,10 +125,10 @@ impl BootstrapConfig {
             return Err("files cannot be copied from; snapshot storage needs a server or a relay".into());
         }
         let scheme = self.store.split_once("://").map(|(scheme, _)| scheme);
-        if !matches!(scheme, Some("s3" | "gs" | "az" | "file")) {
+        if !matches!(scheme, None | Some("s3" | "gs" | "az" | "file")) {
             return Err(format!(
-                "`{}` is no store; write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or \
-                 file:///DIRECTORY",
+                "`{}` is no store; write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, or a \
+                 directory",
                 shown(&self.store)
             ));
         }

@@ -88,6 +88,7 @@ impl Config {
         self.data = base.join(&self.data);
         self.secret.values_mut().for_each(|secret| secret.based_on(base));
         self.source.values_mut().for_each(|source| source.get_mut().based_on(base));
+        self.bootstrap.values_mut().for_each(|bootstrap| bootstrap.get_mut().based_on(base));
         self.relay.iter_mut().for_each(|relay| relay.get_mut().based_on(base));
         self
     }

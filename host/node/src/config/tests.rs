@@ -385,12 +385,14 @@ fn snapshot_storage_needs_only_a_store() {
     let shop = config.bootstrap["shop"].get_ref();
     assert_eq!((shop.keep_versions, shop.clone.connections, shop.clone.chunk_rows), (2, 8, 50_000));
     assert_eq!((shop.flush, shop.apply), (Bytes(64 << 20), Bytes(16 << 20)));
+    let here = with_bootstrap("store = \"the lake\"").unwrap().based_on(Path::new("/srv"));
+    assert_eq!(here.bootstrap["shop"].get_ref().store, "file:///srv/the%20lake");
 }
 
 #[test]
 fn wrong_snapshot_storage_is_refused_with_what_to_write() {
     for (keys, words) in [
-        ("store = \"lake\"", "write s3://BUCKET/PREFIX"),
+        ("store = \"http://lake\"", "write s3://BUCKET/PREFIX"),
         ("store = \"s3://key:hunter2@lake/x\"", "write the address alone"),
         ("store = \"file:///x\"\ntables = [\"orders\"]", "write database.table or database.*"),
         ("store = \"file:///x\"\nclone = { connections = 0 }", "`clone.connections` is 0; write at least 1"),
