@@ -1,8 +1,8 @@
-//! What a commit is to say: the head, to be changed.
+//! What a commit is to say: the head, to be changed; and whether that can be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Manifest, TableId, TableState};
+use crate::{Manifest, StoreError, TableId, TableState};
 
 /// The head of a store, for a change. What was changed is found by comparing.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,5 +19,52 @@ impl Draft {
         let id = self.manifest.next_table;
         self.manifest.next_table += 1;
         id
+    }
+
+    /// Refuses a change that contradicts itself or goes back behind `head`.
+    pub(crate) fn check(&self, head: &Manifest) -> Result<(), StoreError> {
+        let contradiction = self.contradiction(head);
+        contradiction.map_or(Ok(()), |what| Err(StoreError::Draft(what)))
+    }
+
+    fn contradiction(&self, head: &Manifest) -> Option<String> {
+        let new = &self.manifest;
+        let (applied, logged) = (new.applied.position, new.logged.position);
+        if (new.format, &new.source) != (head.format, &head.source) {
+            return Some("it has another format or source".to_owned());
+        }
+        if applied < head.applied.position || logged < head.logged.position {
+            return Some(format!("it goes back from {} to {applied}", head.applied.position));
+        }
+        if logged < applied {
+            return Some(format!("{applied} is applied, but only {logged} is logged"));
+        }
+        if !new.timelines.starts_with(&head.timelines) {
+            return Some("it forgets a timeline".to_owned());
+        }
+        if new.next_table < head.next_table {
+            return Some("it gives numbers of tables a second time".to_owned());
+        }
+        let ends = new.log.windows(2).all(|pair| pair[0].upto <= pair[1].after);
+        if !ends || new.log.iter().any(|segment| segment.after > segment.upto || segment.upto > logged) {
+            return Some("its log segments are not in order".to_owned());
+        }
+        self.table_contradiction()
+    }
+
+    fn table_contradiction(&self) -> Option<String> {
+        let mut names = BTreeSet::new();
+        for (id, table) in &self.tables {
+            if table.id != *id || *id >= self.manifest.next_table {
+                return Some(format!(
+                    "{} has number {} at {id}, which was not given to it",
+                    table.name, table.id
+                ));
+            }
+            if !names.insert(&table.name) {
+                return Some(format!("two tables are {}", table.name));
+            }
+        }
+        None
     }
 }

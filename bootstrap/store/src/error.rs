@@ -85,10 +85,16 @@ pub enum StoreError {
     Format(#[from] OtherFormat),
     /// An object store that does not keep what it is told to keep.
     #[error(transparent)]
-    Probe(#[from] ProbeError),
+    Probe(Box<ProbeError>),
     /// A change that contradicts itself: nothing of it was committed.
     #[error("a change of snapshot storage contradicts itself: {0}; please report this")]
     Draft(String),
+}
+
+impl From<ProbeError> for StoreError {
+    fn from(error: ProbeError) -> StoreError {
+        StoreError::Probe(Box::new(error))
+    }
 }
 
 impl StoreError {

@@ -16,14 +16,18 @@ mod schema;
 mod state;
 
 // How it is written and read: objects, manifests, the one writer.
+mod cache;
 mod draft;
 mod error;
 mod gc;
+mod head;
 mod hints;
+mod latest;
 mod manifest;
 mod pin;
 mod random;
 mod retention;
+mod sealed;
 mod store;
 mod writer;
 

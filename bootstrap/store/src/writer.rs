@@ -1,10 +1,35 @@
 //! The one writer of a store: takes it over, commits, and stops when another takes over.
+//!
+//! A commit writes the table states that changed, then creates manifest n + 1, which is the commit, then gives hints. Only
+//! one writer can create a number. Who finds it taken reads it: it is its own, where the answer was lost, or of who took
+//! over.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::{CommitError, Draft, Hints, Manifest, Store, StoreError, TableId, TableState};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::Error;
+use serde::{Deserialize, Serialize};
+use tidemill_event::chain;
+use tidemill_world::objects::probe;
+use tokio::sync::Mutex;
+
+use crate::head::{Head, nothing};
+use crate::hints::Told;
+use crate::limits::{HEAD_TRUSTED, STATES_AT_ONCE};
+use crate::manifest::{FORMAT, manifest_path};
+use crate::sealed::{seal, unseal};
+use crate::{
+    CallFailed, CommitError, Draft, Fenced, Hints, Manifest, OtherFormat, Store, StoreError, TableId,
+    TableState,
+};
+
+const SOURCE: &str = "_meta/source.json";
+const PROBE: &str = "_meta/probe";
+/// How keys are written as bytes: in cursors, and as the bounds of files.
+const KEY_ENCODING: u32 = 1;
 
 /// How a writer works.
 #[derive(Clone, Debug)]
@@ -24,39 +49,176 @@ pub struct WriterOptions {
 }
 
 impl Default for WriterOptions {
+    /// The clients of the clouds try again by themselves: these tries are for what they give up.
     fn default() -> WriterOptions {
-        todo!()
+        WriterOptions {
+            writer: format!("process {}", std::process::id()),
+            now_us,
+            tries: 6,
+            retry_first: Duration::from_millis(200),
+            retry_max: Duration::from_secs(5),
+            hints: Vec::new(),
+        }
     }
+}
+
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// What says, once, of which kind a store is.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct SourceFile {
+    format: u32,
+    source: String,
+    key_encoding: u32,
 }
 
 /// The one writer of a store. Cheap to clone; commits are made one after the other.
 #[derive(Clone, Debug)]
-pub struct Writer(#[expect(dead_code, reason = "soon")] Arc<Inner>);
+pub struct Writer(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner;
+struct Inner {
+    store: Store,
+    options: WriterOptions,
+    head: RwLock<Head>,
+    state: Mutex<State>,
+}
+
+/// What only the commit in hand sees.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// A commit of which it is not known whether it happened.
+    pending: Option<Head>,
+    fenced: Option<Fenced>,
+    /// When the head was known to be the newest.
+    confirmed_us: i64,
+    told: Told,
+}
+
+/// How the creation of a manifest ended.
+enum Created {
+    Ours,
+    Other(Arc<Manifest>),
+}
 
 impl Store {
     /// Takes the store over, and makes it where there is none: whoever wrote it before is fenced.
     pub async fn open_writer(&self, options: WriterOptions) -> Result<Writer, StoreError> {
-        todo!("{options:?}")
+        probe(&**self.objects(), &self.path(PROBE)).await?;
+        self.introduce().await?;
+        loop {
+            let newest = self.newest().await?;
+            let before = match newest {
+                Some(manifest) => Head { tables: self.states(&manifest).await?, manifest },
+                None => Head { tables: BTreeMap::new(), manifest: Arc::new(nothing(self.source())) },
+            };
+            let head = before.taken_over(&options);
+            // Another one may be taking over as well: then from that one.
+            if let Created::Ours = self.create_manifest(&head.manifest, &options).await? {
+                let (number, epoch) = (head.manifest.number, head.manifest.epoch);
+                tracing::info!(source = self.source(), number, epoch, "snapshot storage is taken over");
+                return Ok(Writer::begin(self.clone(), options, head).await);
+            }
+        }
+    }
+
+    /// Says of which kind the store is, or finds that it is of this kind.
+    async fn introduce(&self) -> Result<(), StoreError> {
+        let ours =
+            SourceFile { format: FORMAT, source: self.source().to_owned(), key_encoding: KEY_ENCODING };
+        match self.create(SOURCE, seal(&ours)).await {
+            Err(StoreError::Call(CallFailed { source: Error::AlreadyExists { .. }, .. })) => {}
+            created => return created,
+        }
+        let theirs: SourceFile =
+            unseal(&self.read(SOURCE).await?).map_err(|what| self.damaged(SOURCE, what))?;
+        let other = |what, theirs: String, ours: String| {
+            let object = self.path(SOURCE).to_string();
+            StoreError::from(OtherFormat { object, what, theirs, ours })
+        };
+        if theirs.format != FORMAT {
+            return Err(other("format", theirs.format.to_string(), FORMAT.to_string()));
+        }
+        if theirs.key_encoding != KEY_ENCODING {
+            return Err(other("key encoding", theirs.key_encoding.to_string(), KEY_ENCODING.to_string()));
+        }
+        if theirs.source != self.source() {
+            return Err(other("source", theirs.source, ours.source));
+        }
+        Ok(())
+    }
+
+    async fn states(&self, manifest: &Manifest) -> Result<BTreeMap<TableId, Arc<TableState>>, StoreError> {
+        let states = stream::iter(manifest.tables.values())
+            .map(|table| async move { Ok((table.id, self.table(table).await?)) })
+            .buffer_unordered(STATES_AT_ONCE);
+        states.try_collect().await
+    }
+
+    /// Creates a manifest, and says whose it is that is there then. After an error nobody knows.
+    async fn create_manifest(
+        &self,
+        manifest: &Manifest,
+        options: &WriterOptions,
+    ) -> Result<Created, StoreError> {
+        let (path, bytes) = (manifest_path(manifest.number), seal(manifest));
+        let mut wait = options.retry_first;
+        for last in (0..options.tries.max(1)).rev() {
+            let error = match self.create(&path, bytes.clone()).await {
+                Ok(()) => {
+                    self.saw(manifest.number);
+                    return Ok(Created::Ours);
+                }
+                Err(error) => error,
+            };
+            // Whatever was said: what is there counts.
+            match self.read_manifest(manifest.number).await {
+                Ok(Some(there)) if there.commit_id == manifest.commit_id => return Ok(Created::Ours),
+                Ok(Some(there)) => return Ok(Created::Other(there)),
+                Err(StoreError::Damaged(damaged)) => return Err(damaged.into()),
+                Ok(None) | Err(_) if last > 0 => {
+                    tracing::warn!(%path, error = %chain(&error), "a commit is tried again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(options.retry_max);
+                }
+                Ok(None) | Err(_) => return Err(error),
+            }
+        }
+        unreachable!("the last try returns")
     }
 }
 
 impl Writer {
+    async fn begin(store: Store, options: WriterOptions, head: Head) -> Writer {
+        let told = Told::new(&head);
+        let state = State { pending: None, fenced: None, confirmed_us: (options.now_us)(), told };
+        let inner = Inner { store, options, head: RwLock::new(head), state: Mutex::new(state) };
+        let writer = Writer(Arc::new(inner));
+        writer.tell(&mut *writer.0.state.lock().await).await;
+        writer
+    }
+
     /// What it writes.
     pub fn store(&self) -> &Store {
-        todo!()
+        &self.0.store
     }
 
     /// The newest manifest that it knows.
     pub fn head(&self) -> Arc<Manifest> {
-        todo!()
+        self.whole_head().manifest
     }
 
     /// The states of the head's tables.
     pub fn tables(&self) -> BTreeMap<TableId, Arc<TableState>> {
-        todo!()
+        self.whole_head().tables
+    }
+
+    fn whole_head(&self) -> Head {
+        // It is replaced as a whole.
+        self.0.head.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Commits a change: all of it, or nothing. A change that changes nothing is no commit.
@@ -67,7 +229,130 @@ impl Writer {
     ///
     /// Cancel-safe in the same way: a commit that was begun is finished by the next call, or by nobody.
     pub async fn commit<T>(&self, change: impl FnOnce(&mut Draft) -> T + Send) -> Result<T, CommitError> {
-        let mut draft: Draft = todo!();
-        Ok(change(&mut draft))
+        let mut state = self.0.state.lock().await;
+        self.settle(&mut state).await?;
+        self.look_again(&mut state).await?;
+        let head = self.whole_head();
+        let mut draft = head.draft();
+        let answer = change(&mut draft);
+        if let Some(next) = head.next(draft, &self.0.options)? {
+            let put = |(object, bytes): (crate::ObjectRef, Bytes)| async move {
+                self.patiently(|| self.0.store.put(&object.path, bytes.clone())).await
+            };
+            let mut states = stream::iter(next.states).map(put).buffer_unordered(STATES_AT_ONCE);
+            while states.try_next().await?.is_some() {}
+            drop(states);
+            state.pending = Some(next.head);
+            self.settle(&mut state).await?;
+        }
+        self.tell(&mut state).await;
+        Ok(answer)
     }
+
+    /// Finishes the commit that is pending.
+    async fn settle(&self, state: &mut State) -> Result<(), CommitError> {
+        if let Some(fenced) = &state.fenced {
+            return Err(fenced.clone().into());
+        }
+        let Some(pending) = &state.pending else { return Ok(()) };
+        match self.0.store.create_manifest(&pending.manifest, &self.0.options).await? {
+            Created::Ours => {}
+            Created::Other(by) => return Err(self.fence(state, &by)),
+        }
+        // Whoever slept through the creation may have created a number that was used and removed before.
+        let now_us = (self.0.options.now_us)();
+        if is_doubtful(state.confirmed_us, now_us) {
+            self.confirm_created(state).await?;
+        }
+        let head = state.pending.take().expect("it was there above");
+        state.told.committed(&self.whole_head(), &head);
+        state.confirmed_us = now_us;
+        *self.0.head.write().unwrap_or_else(PoisonError::into_inner) = head;
+        Ok(())
+    }
+
+    /// Makes sure that the manifest that was created is the newest one; where it is not, it is no part of the history.
+    async fn confirm_created(&self, state: &mut State) -> Result<(), CommitError> {
+        let number = state.pending.as_ref().map(|head| head.manifest.number);
+        let newest = self.0.store.newest_listed().await?;
+        let Some(newest) = newest.filter(|newest| Some(newest.number) != number) else { return Ok(()) };
+        if let Some(number) = number {
+            self.0.store.remove(&manifest_path(number)).await?;
+        }
+        Err(self.fence(state, &newest))
+    }
+
+    /// A writer that knew its head to be the newest long ago may have been replaced since, and may not see that by a
+    /// creation: its next number may have been used and removed.
+    async fn look_again(&self, state: &mut State) -> Result<(), CommitError> {
+        let now_us = (self.0.options.now_us)();
+        if !is_doubtful(state.confirmed_us, now_us) {
+            return Ok(());
+        }
+        let head = self.head();
+        match self.0.store.newest_listed().await? {
+            Some(newest) if newest.number == head.number && newest.commit_id == head.commit_id => {
+                state.confirmed_us = now_us;
+                Ok(())
+            }
+            Some(newest) => Err(self.fence(state, &newest)),
+            None => {
+                let what = "it was the newest manifest, and is not there any more".to_owned();
+                Err(self.0.store.damaged(&manifest_path(head.number), what).into())
+            }
+        }
+    }
+
+    fn fence(&self, state: &mut State, by: &Manifest) -> CommitError {
+        let fenced = Fenced {
+            source_name: self.0.store.source().to_owned(),
+            epoch: self.head().epoch,
+            by: by.writer.clone(),
+            by_epoch: by.epoch,
+        };
+        state.pending = None;
+        state.fenced = Some(fenced.clone());
+        fenced.into()
+    }
+
+    /// Gives the hints that are due. What fails is due again with the next commit.
+    async fn tell(&self, state: &mut State) {
+        let (store, head) = (&self.0.store, self.whole_head());
+        state.told.tell(store, &head, &self.0.options.hints).await;
+    }
+
+    /// Gives the hints of every published table again, where there is no newer writer.
+    pub(crate) async fn tell_all(&self) {
+        let mut state = self.0.state.lock().await;
+        if state.fenced.is_none() && state.pending.is_none() {
+            state.told.all(&self.whole_head());
+            self.tell(&mut state).await;
+        }
+    }
+
+    /// Tries a call again that may succeed by itself.
+    async fn patiently<T, F>(&self, call: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let options = &self.0.options;
+        let mut wait = options.retry_first;
+        for _ in 1..options.tries.max(1) {
+            match call().await {
+                Err(error) if error.remedy() == tidemill_event::Remedy::Retry => {
+                    tracing::warn!(error = %chain(&error), "a call is tried again");
+                }
+                ended => return ended,
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(options.retry_max);
+        }
+        call().await
+    }
+}
+
+/// Whether so much time lies between that a number may have been removed; a clock that was set back tells nothing.
+fn is_doubtful(confirmed_us: i64, now_us: i64) -> bool {
+    let trusted = i64::try_from(HEAD_TRUSTED.as_micros()).unwrap_or(i64::MAX);
+    !(0..trusted).contains(&now_us.saturating_sub(confirmed_us))
 }
