@@ -38,6 +38,15 @@ pub(crate) const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Connecting, signing in and asking for the log.
 pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// A batch of rows that a statement gives: large enough that making it costs nothing beside its rows, small enough that it
+/// is still in a cache when they are looked at.
+pub(crate) const BATCH_ROWS: usize = 8192;
+/// The same for wide rows.
+pub(crate) const BATCH_BYTES: usize = 4 << 20;
+
+/// A statement that gives no row for so long is lost: a scan that finds none of those that are wanted takes its time.
+pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(3600);
+
 /// A connection that was silent for this many heartbeats is lost.
 pub(crate) const HEARTBEATS_MISSED: u32 = 3;
 

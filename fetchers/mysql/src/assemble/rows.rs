@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use tidemill_fetchers_api::{FetchError, Undecodable};
+use tidemill_fetchers_api::FetchError;
 
 use crate::assemble::{Assembler, OpenState, Step};
 use crate::event::{Header, inflate_rows, kind};
 use crate::limits::TABLE_MAPS_MAX;
 use crate::schema::{Stored, Wanted, is_incomplete, may_hide_types};
-use crate::table::{Layout, RowError, RowsEvent, TableMap, table_id};
-use crate::value::ValueError;
+use crate::table::{Layout, RowsEvent, TableMap, fault, table_id};
 
 /// The server numbers a statement's tables anew; most maps are the same bytes as the last time.
 #[derive(Debug)]
@@ -37,9 +36,6 @@ pub(super) struct Refusal {
     column: Option<usize>,
     why: String,
 }
-
-const MEND_DATE: &str = "set zero_dates = \"null\" on the source (not for a column of the primary key), leave the table out, \
-                         or store a date in the row and start after that";
 
 /// A table map that lacks what only the server knows.
 #[derive(Debug)]
@@ -157,7 +153,10 @@ impl Assembler {
                 self.counters.declined_events += 1;
                 return Ok(());
             }
-            Some(Target::Refused(refusal)) => return Err(self.refused(refusal)),
+            Some(Target::Refused(refusal)) => {
+                let Refusal { layout, column, why } = &**refusal;
+                return Err(fault::unreadable(&layout.schema, *column, self.place_text(), why.clone()));
+            }
             None if id == NO_TABLE => {
                 self.counters.passed_events += 1;
                 return Ok(());
@@ -192,7 +191,7 @@ impl Assembler {
         let event = RowsEvent::read(header.kind, body).map_err(|m| self.malformed(m))?;
         let changes = match self.window.rows(slot, &event, body.len()) {
             Ok(changes) => changes,
-            Err(error) => return Err(self.row_error(slot, error)),
+            Err(error) => return Err(fault::of_row(self.window.schema(slot), error, self.place_text())),
         };
         self.counters.changes += u64::from(changes);
         self.pass_over_repeated(changes)
@@ -210,41 +209,5 @@ impl Assembler {
         }
         self.window.discard();
         Ok(())
-    }
-
-    fn refused(&self, refusal: &Refusal) -> FetchError {
-        self.table_error(&refusal.layout.schema, refusal.column, refusal.why.clone())
-    }
-
-    fn row_error(&self, slot: usize, RowError { column, error }: RowError) -> FetchError {
-        let schema = self.window.schema(slot);
-        match error {
-            ValueError::Malformed(what) => {
-                let column =
-                    column.map(|c| format!(", column `{}`", schema.columns()[c].name)).unwrap_or_default();
-                self.damaged(&format!("{what} (table {}{column})", schema.name()))
-            }
-            ValueError::Refused(why) => self.table_error(schema, column, why),
-            ValueError::NoDate { year, month, day } => {
-                let why = format!("{year:04}-{month:02}-{day:02} is no date; {MEND_DATE}");
-                self.table_error(schema, column, why)
-            }
-        }
-    }
-
-    fn table_error(
-        &self,
-        schema: &tidemill_event::TableSchema,
-        column: Option<usize>,
-        why: String,
-    ) -> FetchError {
-        let column = column.map(|c| &schema.columns()[c]);
-        FetchError::Undecodable(Box::new(Undecodable {
-            table: Some(schema.name().clone()),
-            column: column.map(|c| c.name.clone()),
-            source_type: column.map(|c| c.source_type.clone()),
-            place: self.place_text(),
-            why,
-        }))
     }
 }

@@ -1,17 +1,32 @@
-//! The source's side of a clone: tables of a server as they are now, with the columns and the values that the log has.
+//! The source's side of a clone: tables of a server as they are now, with the schemas and the values that the log has.
+//!
+//! ```text
+//! describe ─▶ information schema ─▶ the map that a log would have ─▶ layout ─▶ schema
+//! read     ─▶ low mark ─▶ snapshot ─▶ high mark ─▶ rows, straight into columns ─▶ is the definition still that one?
+//! ```
+//!
+//! What is read when, and what becomes of it, is the caller's.
 
-use arrow_array::RecordBatch;
+mod batch;
+mod condition;
+mod definition;
+mod error;
+mod load;
+mod marks;
+mod select;
+mod session;
+
 use tidemill_event::TableName;
 use tidemill_fetchers_api::FetchError;
-use tidemill_fetchers_api::extract::{
-    Bound, ChunkMarks, ChunkRead, Extract, ExtractSession, Load, SourceTable,
-};
+use tidemill_fetchers_api::extract::{Extract, Load, SourceTable};
+
+pub use session::MySqlSession;
 
 use crate::options::ServerOptions;
 use crate::settings::{Settings, ValuePolicy};
 
-/// See the module.
-#[derive(Clone)]
+/// See the module. The account needs SELECT on the tables, and what reading the log needs.
+#[derive(Clone, Debug)]
 pub struct MySqlExtract {
     options: ServerOptions,
     values: ValuePolicy,
@@ -19,14 +34,11 @@ pub struct MySqlExtract {
     low_mark_at_log_end: bool,
 }
 
-/// A connection that reads chunks.
-pub struct MySqlSession {
-    extract: MySqlExtract,
-}
-
 impl MySqlExtract {
     /// Reads tables of that server; `settings` are those of the fetcher, whose schemas and values they are to have.
     pub fn new(options: ServerOptions, settings: &Settings) -> MySqlExtract {
+        // This is no replica whose receipt a commit may wait for.
+        let options = ServerOptions { semi_sync: false, ..options };
         MySqlExtract {
             options,
             values: settings.values,
@@ -47,47 +59,18 @@ impl Extract for MySqlExtract {
     type Session = MySqlSession;
 
     async fn tables(&self) -> Result<Vec<TableName>, FetchError> {
-        let _ = (&self.options, self.values, self.declared_types, self.low_mark_at_log_end);
-        todo!()
+        self.open().await?.tables().await
     }
 
-    async fn describe(&self, _table: &TableName) -> Result<Option<SourceTable>, FetchError> {
-        todo!()
+    async fn describe(&self, table: &TableName) -> Result<Option<SourceTable>, FetchError> {
+        self.open().await?.describe(table).await
     }
 
     async fn load(&self) -> Result<Load, FetchError> {
-        todo!()
+        self.open().await?.load().await
     }
 
     async fn open(&self) -> Result<MySqlSession, FetchError> {
-        Ok(MySqlSession { extract: self.clone() })
-    }
-}
-
-impl ExtractSession for MySqlSession {
-    async fn bound(
-        &mut self,
-        _table: &SourceTable,
-        _after: Option<&Bound>,
-        _rows: u64,
-    ) -> Result<Option<Bound>, FetchError> {
-        let _ = &self.extract;
-        todo!()
-    }
-
-    async fn read(
-        &mut self,
-        _chunk: &ChunkRead<'_>,
-        _give: &mut (dyn FnMut(RecordBatch) -> bool + Send),
-    ) -> Result<ChunkMarks, FetchError> {
-        todo!()
-    }
-
-    async fn read_sorted(
-        &mut self,
-        _chunk: &ChunkRead<'_>,
-        _give: &mut (dyn FnMut(RecordBatch) -> bool + Send),
-    ) -> Result<ChunkMarks, FetchError> {
-        todo!()
+        MySqlSession::open(self).await
     }
 }

@@ -72,7 +72,7 @@ async fn still_in_force(
 }
 
 /// The table as the information schema tells it; `None`: it shows none of that name.
-async fn describe(
+pub(crate) async fn describe(
     connection: &mut Connection,
     table: &TableName,
 ) -> Result<Option<Described>, TransportError> {
@@ -108,7 +108,7 @@ async fn describe(
 }
 
 /// The condition for that table: names as bytes, so that nothing in them has a meaning, and exactly these.
-fn is_it(table: &TableName) -> String {
+pub(crate) fn is_it(table: &TableName) -> String {
     let is = |column: &str, name: &str| {
         let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
         format!("{column} = _utf8mb4 X'{hex}' AND CAST({column} AS BINARY) = X'{hex}'")

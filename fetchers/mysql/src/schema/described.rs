@@ -1,6 +1,8 @@
 //! What a server says of a table, and whether that is the table of a map: where it is, it completes the map with what a
 //! log without full metadata leaves out, and with the types that no log of MariaDB names. Where it is not, nothing is
-//! guessed.
+//! guessed. Where there is no map, it makes one.
+
+use tidemill_event::TableName;
 
 use crate::event::Flavour;
 use crate::table::{MapColumn, TableMap, code};
@@ -132,7 +134,51 @@ impl Described {
     }
 }
 
+impl Described {
+    /// The table's map, as a log with full metadata has it; `declared`: with the types that no log names.
+    pub(crate) fn table_map(
+        &self,
+        flavour: Flavour,
+        name: TableName,
+        declared: bool,
+    ) -> Result<TableMap, Misfit> {
+        let columns = self.columns.iter().map(|told| {
+            let misfit = |what| Misfit { column: Some(told.name.clone()), what };
+            told.map_column(flavour, declared).map_err(misfit)
+        });
+        let columns = columns.collect::<Result<_, _>>()?;
+        Ok(TableMap { name, columns, key: self.key.clone(), has_signs: true })
+    }
+}
+
 impl DescribedColumn {
+    fn map_column(&self, flavour: Flavour, declared: bool) -> Result<MapColumn, String> {
+        let unknown = || format!("this release does not know the type {}", self.column_type);
+        let (_, codes) = TYPES.iter().find(|(name, _)| *name == self.data_type).ok_or_else(unknown)?;
+        let code = match self.declared() {
+            // A vector is a type of its own to MySQL, and bytes to MariaDB.
+            Some(Declared::Vector(_)) if flavour == Flavour::MariaDb => code::VARCHAR,
+            _ if self.is_compressed() => *codes.last().expect("every type has a number"),
+            _ => codes[0],
+        };
+        // A compressed value has a byte more, which says how it is compressed.
+        let header = u64::from(code == code::VARCHAR_COMPRESSED);
+        let plain = if header > 0 { code::VARCHAR } else { code };
+        let plain = if code == code::BLOB_COMPRESSED { code::BLOB } else { plain };
+        let meta = self.meta(plain).unwrap_or(0) + header;
+        let meta = u16::try_from(meta).map_err(|_| format!("{} has an impossible size", self.column_type))?;
+        let mut column = MapColumn { code, meta, nullable: self.nullable, ..MapColumn::default() };
+        self.fill(&mut column);
+        if !declared {
+            column.declared = None;
+        }
+        Ok(column)
+    }
+
+    fn is_compressed(&self) -> bool {
+        self.column_type.contains("COMPRESSED")
+    }
+
     fn is_unsigned(&self) -> bool {
         let is_marked = |word| self.column_type.to_ascii_lowercase().split(' ').any(|w| w == word);
         is_marked("unsigned") || is_marked("zerofill")
@@ -173,7 +219,8 @@ impl DescribedColumn {
         Ok(())
     }
 
-    fn declared(&self) -> Option<Declared> {
+    /// The type that no log of MariaDB names.
+    pub(crate) fn declared(&self) -> Option<Declared> {
         Declared::of(&self.data_type, &self.column_type)
     }
 
@@ -277,7 +324,6 @@ pub(crate) fn may_hide_types(flavour: Flavour, map: &TableMap) -> bool {
 mod tests {
     use super::*;
     use crate::value::declared::Shown;
-    use tidemill_event::TableName;
 
     fn column(name: &str, column_type: &str) -> DescribedColumn {
         let data_type = column_type.split(['(', ' ']).next().unwrap_or_default().to_owned();

@@ -27,7 +27,7 @@ use tidemill_fetchers_api::FetchError;
 use crate::ddl::Definition;
 use crate::place::Place;
 
-pub(crate) use ask::{Asker, answer};
+pub(crate) use ask::{Asker, answer, describe, is_it};
 pub(crate) use described::{Described, Misfit, is_incomplete, may_hide_types};
 use disk::Disk;
 

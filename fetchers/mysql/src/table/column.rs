@@ -1,5 +1,7 @@
 //! One column's values on their way into Arrow: decoded from row images straight into the buffers that the window keeps.
 
+mod sent;
+
 use std::mem::take;
 use std::sync::Arc;
 
@@ -242,7 +244,7 @@ impl Column {
         out.end()
     }
 
-    pub(super) fn kind(&self) -> &Kind {
+    pub(crate) fn kind(&self) -> &Kind {
         &self.kind
     }
 

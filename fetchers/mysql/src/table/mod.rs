@@ -3,6 +3,7 @@
 
 mod charset;
 mod column;
+pub(crate) mod fault;
 mod layout;
 mod map;
 mod rows;
@@ -10,6 +11,7 @@ mod rows;
 mod tests;
 
 pub(crate) use charset::Charset;
+pub(crate) use column::{Column, Kind};
 pub(crate) use layout::Layout;
 pub(crate) use map::{MapColumn, TableMap, code, table_id};
 pub(crate) use rows::{RowError, RowsEvent, TableBuilder};

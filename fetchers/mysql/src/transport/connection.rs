@@ -69,8 +69,8 @@ impl Row {
 /// See the module.
 pub(crate) struct Connection {
     stream: Stream,
-    buffer: Buffer,
-    sequence: u8,
+    pub(super) buffer: Buffer,
+    pub(super) sequence: u8,
     /// For what a failure says.
     options: ServerOptions,
 }
@@ -135,15 +135,23 @@ impl Connection {
                 }
                 needed = PACKET_HEAD + length;
             }
-            match self.stream.try_read(self.buffer.room(needed)) {
-                Ok(0) => return Err(TransportError::lost("the server closed the connection")),
-                Ok(read) => self.buffer.filled(read),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let readable = self.stream.readable().await;
-                    readable.map_err(|error| self.failed(error))?;
-                }
-                Err(error) => return Err(self.failed(error)),
+            self.fill(needed).await?;
+        }
+    }
+
+    /// Reads what is there, or waits until there is something; `needed` bytes will find room.
+    pub(super) async fn fill(&mut self, needed: usize) -> Result<(), TransportError> {
+        match self.stream.try_read(self.buffer.room(needed)) {
+            Ok(0) => Err(TransportError::lost("the server closed the connection")),
+            Ok(read) => {
+                self.buffer.filled(read);
+                Ok(())
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let readable = self.stream.readable().await;
+                readable.map_err(|error| self.failed(error))
+            }
+            Err(error) => Err(self.failed(error)),
         }
     }
 
@@ -157,7 +165,7 @@ impl Connection {
         self.stream.write_all(&packet).await.map_err(|error| self.failed(error))
     }
 
-    async fn command(&mut self, kind: u8, content: &[u8]) -> Result<(), TransportError> {
+    pub(super) async fn command(&mut self, kind: u8, content: &[u8]) -> Result<(), TransportError> {
         self.sequence = 0;
         self.send(&[&[kind], content].concat()).await
     }

@@ -1,11 +1,12 @@
 //! Where events come from: a server's binlog dump, or binlog files. Both give raw events whose checksum was verified,
-//! and say when there is nothing at this moment.
+//! and say when there is nothing at this moment. The connection to a server also gives the rows of statements.
 
 mod buffer;
 mod connection;
 mod files;
 mod payload;
 mod refusal;
+mod rows;
 mod semi_sync;
 mod server;
 mod session;
@@ -23,8 +24,10 @@ use crate::place::BinlogName;
 pub(crate) use connection::{Connection, Row, ServerRefusal};
 pub(crate) use files::{FilesTransport, Listing, Peek};
 pub(crate) use payload::Payload;
+pub(crate) use refusal::refusal;
+pub(crate) use rows::{Rows, Taken};
 pub(crate) use server::ServerTransport;
-pub(crate) use session::{Facts, Resume, begun_of_file, binary_logs, read_facts};
+pub(crate) use session::{Facts, Resume, begun_of_file, binary_logs, end_of_log, read_facts};
 
 /// What a transport gives.
 pub(crate) enum Item<'a> {

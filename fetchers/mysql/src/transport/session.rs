@@ -65,7 +65,7 @@ pub(crate) async fn read_facts(connection: &mut Connection) -> Result<Facts, Tra
         purged: set(get("gtid_purged"))?,
         state: MariaDbState::parse(get("gtid_binlog_state")).map_err(nonsense)?,
         lower_case_names: get("lower_case_table_names") == "1",
-        end: end(connection, flavour).await?,
+        end: end_of_log(connection, flavour).await?,
     })
 }
 
@@ -111,7 +111,10 @@ pub(crate) async fn binary_logs(connection: &mut Connection) -> Result<Vec<Binlo
 }
 
 /// The end of the log: a statement that MySQL renamed and MariaDB did not.
-async fn end(connection: &mut Connection, flavour: Flavour) -> Result<Place, TransportError> {
+pub(crate) async fn end_of_log(
+    connection: &mut Connection,
+    flavour: Flavour,
+) -> Result<Place, TransportError> {
     const ER_PARSE: u16 = 1064;
     let (new, old) = ("SHOW BINARY LOG STATUS", "SHOW MASTER STATUS");
     let first = if flavour == Flavour::MySql { new } else { old };

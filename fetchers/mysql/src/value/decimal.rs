@@ -93,6 +93,47 @@ pub(crate) fn read<T: Gather>(b: &mut Bytes<'_>, shape: Shape) -> Result<T, Valu
     Ok(if negative { value.negate() } else { value })
 }
 
+/// The value without its point, from its text: what a statement's rows have. Zeros in front are those of ZEROFILL.
+#[inline]
+pub(crate) fn read_text<T: Gather>(text: &[u8], shape: Shape) -> Result<T, ValueError> {
+    const OTHER: ValueError = ValueError::Malformed("a decimal is not as its column says");
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', digits)) => (true, digits),
+        _ => (false, text),
+    };
+    let scale = usize::from(shape.scale);
+    let (whole, fraction) = match scale {
+        0 => (digits, &[][..]),
+        _ => {
+            let point = digits.len().checked_sub(scale + 1).ok_or(OTHER)?;
+            if digits[point] != b'.' {
+                return Err(OTHER);
+            }
+            (&digits[..point], &digits[point + 1..])
+        }
+    };
+    // Digits of a precision that is not a whole number of bytes may be more by zeros in front, never by others.
+    let surplus = whole.len().saturating_sub(shape.whole());
+    if whole.iter().take(surplus).any(|digit| *digit != b'0') || whole.len() + fraction.len() == 0 {
+        return Err(OTHER);
+    }
+    let mut value = T::ZERO;
+    for part in [&whole[surplus..], fraction] {
+        for group in part.chunks(GROUP_DIGITS) {
+            let mut number = 0u32;
+            for digit in group {
+                let digit = digit.wrapping_sub(b'0');
+                if digit > 9 {
+                    return Err(OTHER);
+                }
+                number = number * 10 + u32::from(digit);
+            }
+            value = value.push(number, POWERS[group.len()]);
+        }
+    }
+    Ok(if negative { value.negate() } else { value })
+}
+
 /// Hands out the groups from the highest, with their digits, and says whether the number is negative.
 #[inline]
 fn groups(b: &mut Bytes<'_>, shape: Shape, mut each: impl FnMut(usize, u32)) -> Result<bool, ValueError> {
@@ -183,6 +224,18 @@ mod tests {
         assert!(read::<i128>(&mut Bytes(&[0x80 | 10]), Shape::new(1, 0).unwrap()).is_err());
     }
 
+    #[test]
+    fn a_text_of_another_shape_is_refused() {
+        let shape = Shape::new(5, 2).unwrap();
+        for text in ["1", "1.0", "1.000", "1000.00", "1,00", "1.0x", "", "-", ".", "--1.00", "1e2.00"] {
+            assert!(read_text::<i128>(text.as_bytes(), shape).is_err(), "{text}");
+        }
+        for (text, value) in [("0001.50", 150), ("-0.01", -1), (".25", 25), ("999.99", 99_999)] {
+            assert_eq!(read_text::<i128>(text.as_bytes(), shape), Ok(value), "{text}");
+        }
+        assert!(read_text::<i128>(b"1.", Shape::new(5, 0).unwrap()).is_err());
+    }
+
     fn numbers() -> impl Strategy<Value = (Shape, bool, String)> {
         (1..=65u8).prop_flat_map(|p| (Just(p), 0..=p.min(30))).prop_flat_map(|(p, s)| {
             let digits = prop::collection::vec(prop::char::range('0', '9'), usize::from(p));
@@ -201,6 +254,12 @@ mod tests {
                 prop_assert_eq!(read::<i128>(&mut Bytes(&bytes), shape), Ok(expected.to_i128().unwrap()));
             }
             prop_assert!(read::<i256>(&mut Bytes(&bytes[..bytes.len() - 1]), shape).is_err());
+            let mut text = Vec::new();
+            print(&mut Bytes(&bytes), shape, &mut text).unwrap();
+            prop_assert_eq!(read_text::<i256>(&text, shape), Ok(expected));
+            if shape.precision <= 38 {
+                prop_assert_eq!(read_text::<i128>(&text, shape), Ok(expected.to_i128().unwrap()));
+            }
         }
     }
 }

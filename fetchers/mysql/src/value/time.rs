@@ -89,6 +89,70 @@ fn duration_of(bits: u64, fraction: i64, negative: bool) -> Result<i64, ValueErr
     Ok(if negative { -us } else { us })
 }
 
+/// A date as a statement's rows have it: its length, then what is not zero at the end.
+#[inline]
+pub(crate) fn sent_date(b: &mut Bytes<'_>) -> Result<i32, ValueError> {
+    let (days, us) = sent(b)?;
+    match us {
+        0 => Ok(days),
+        _ => Err(ValueError::Malformed("a date has a time of day")),
+    }
+}
+
+/// A datetime as a statement's rows have it, and a timestamp in a session whose time zone is UTC.
+#[inline]
+pub(crate) fn sent_datetime(b: &mut Bytes<'_>) -> Result<i64, ValueError> {
+    let (days, us) = sent(b)?;
+    Ok(i64::from(days) * DAY_US + us)
+}
+
+/// Days and microseconds of the day.
+#[inline]
+fn sent(b: &mut Bytes<'_>) -> Result<(i32, i64), ValueError> {
+    let length = b.u8()?;
+    let mut b = Bytes(b.take(usize::from(length))?);
+    if !matches!(length, 0 | 4 | 7 | 11) {
+        return Err(ValueError::Malformed("a date has an impossible length"));
+    }
+    let (year, month, day) =
+        if length == 0 { (0, 0, 0) } else { (u32::from(b.u16()?), u32::from(b.u8()?), u32::from(b.u8()?)) };
+    let days = days(year, month, day)?;
+    let us = if length > 4 { time_of_day(&mut b, length > 7)? } else { 0 };
+    Ok((days, us))
+}
+
+/// Hour, minute and second, a byte each, and microseconds where there are any.
+#[inline]
+fn time_of_day(b: &mut Bytes<'_>, has_fraction: bool) -> Result<i64, ValueError> {
+    let [hour, minute, second] = b.array::<3>()?.map(i64::from);
+    let fraction = if has_fraction { i64::from(b.u32()?) } else { 0 };
+    if hour > 23 || minute > 59 || second > 59 || fraction >= SECOND_US {
+        return Err(ValueError::Malformed("a time of day is out of range"));
+    }
+    Ok((hour * 3600 + minute * 60 + second) * SECOND_US + fraction)
+}
+
+/// A TIME as a statement's rows have it: a sign and days come before hours.
+#[inline]
+pub(crate) fn sent_time(b: &mut Bytes<'_>) -> Result<i64, ValueError> {
+    const TIME_MAX_US: i64 = 839 * 3600 * SECOND_US;
+    let length = b.u8()?;
+    let mut b = Bytes(b.take(usize::from(length))?);
+    if length == 0 {
+        return Ok(0);
+    }
+    if !matches!(length, 8 | 12) {
+        return Err(ValueError::Malformed("a time has an impossible length"));
+    }
+    let negative = b.u8()? != 0;
+    let days = i64::from(b.u32()?);
+    let us = days * DAY_US + time_of_day(&mut b, length == 12)?;
+    match us < TIME_MAX_US {
+        true => Ok(if negative { -us } else { us }),
+        false => Err(ValueError::Malformed("a time is out of range")),
+    }
+}
+
 /// YEAR: zero stays the year 0.
 #[inline]
 pub(crate) fn year(b: &mut Bytes<'_>) -> Result<i16, ValueError> {
@@ -252,6 +316,37 @@ mod tests {
                 else if month < 12 { (year, month + 1, 1) } else { (year + 1, 1, 1) };
             prop_assert_eq!(days(year, month, day).unwrap() + 1, days(next.0, next.1, next.2).unwrap());
         }
+    }
+
+    #[test]
+    fn times_of_statements_are_read_in_every_length() {
+        let date = [4, 0xea, 7, 1, 31];
+        let datetime = [7, 0xea, 7, 1, 5, 20, 31, 0];
+        let fraction = [11, 0xea, 7, 1, 5, 20, 31, 0, 0xef, 0x1e, 0, 0];
+        assert_eq!(sent_date(&mut Bytes(&date)), Ok(20_484));
+        assert_eq!(sent_datetime(&mut Bytes(&date)), Ok(20_484 * DAY_US));
+        assert_eq!(sent_datetime(&mut Bytes(&datetime)), Ok(1_767_645_060_000_000));
+        assert_eq!(sent_datetime(&mut Bytes(&fraction)), Ok(1_767_645_060_007_919));
+        assert!(sent_date(&mut Bytes(&datetime)).is_err());
+        let negative = [12, 1, 34, 0, 0, 0, 22, 59, 58, 0x3f, 0x42, 0x0f, 0];
+        assert_eq!(sent_time(&mut Bytes(&negative)), Ok(-3_020_398_999_999));
+        assert_eq!(sent_time(&mut Bytes(&[8, 0, 0, 0, 0, 0, 1, 2, 3])), Ok(3_723_000_000));
+        assert_eq!(sent_time(&mut Bytes(&[0])), Ok(0));
+        for whole in [&date[..], &datetime, &fraction] {
+            for len in 0..whole.len() {
+                assert!(sent_datetime(&mut Bytes(&whole[..len])).is_err());
+            }
+        }
+        assert!(sent_time(&mut Bytes(&[8, 0, 34, 0, 0, 0, 23, 0, 0])).is_err());
+    }
+
+    #[test]
+    fn zero_and_impossible_dates_of_statements_are_no_dates() {
+        let zero = ValueError::NoDate { year: 0, month: 0, day: 0 };
+        assert_eq!(sent_date(&mut Bytes(&[0])), Err(zero.clone()));
+        assert_eq!(sent_datetime(&mut Bytes(&[0])), Err(zero));
+        let partial = ValueError::NoDate { year: 2026, month: 0, day: 1 };
+        assert_eq!(sent_datetime(&mut Bytes(&[7, 0xea, 7, 0, 1, 10, 11, 12])), Err(partial));
     }
 
     #[test]

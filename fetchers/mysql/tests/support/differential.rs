@@ -11,6 +11,7 @@ use tidemill_fetchers_api::{FetchError, Start};
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Settings, ValuePolicy};
 use tidemill_servers::{Kind, Options, Server};
 
+use super::extracted::same_as_log;
 use super::{Replica, all, escape};
 
 /// A server that takes every value, with a database `d`.
@@ -31,9 +32,10 @@ pub async fn read_all(server: &Server, values: ValuePolicy) -> Result<Seen, Fetc
     conformance::read(&mut fetcher, usize::MAX).await
 }
 
-/// Compares every table of database `d`, and says how many rows that were.
+/// Compares every table of database `d` in the log, in a clone and by SELECT, and says how many rows that were.
 pub async fn same(server: &Server) -> usize {
     let seen = read_all(server, ValuePolicy::default()).await.unwrap();
+    same_as_log(server, &seen).await;
     same_as(server, &seen, |_, shown| shown).await
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 pub mod differential;
+pub mod extracted;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -78,6 +78,11 @@ impl Charset {
         }
     }
 
+    /// Whether its bytes are those of our texts: as UTF-8, and never replaced.
+    pub(crate) fn is_exact_utf8(self) -> bool {
+        matches!(self.set, Set::Ascii | Set::Utf8Mb3 | Set::Utf8Mb4) && self.bad == BadText::Error
+    }
+
     /// Bytes of its longest character, by which the servers multiply a column's length.
     pub(crate) fn character_bytes(self) -> usize {
         match self.set {
