@@ -95,8 +95,8 @@ impl CloneControl {
         std::mem::take(&mut self.0.requests.lock().expect("no holder panics"))
     }
 
-    pub(crate) fn publish(&self, status: CloneStatus) {
-        self.0.status.send_replace(status);
+    pub(crate) fn update(&self, change: impl FnOnce(&mut CloneStatus)) {
+        self.0.status.send_modify(change);
     }
 }
 

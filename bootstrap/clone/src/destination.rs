@@ -37,8 +37,13 @@ pub trait Destination: Send + Sync + 'static {
         chunk: ChunkRows,
     ) -> impl Future<Output = Result<(), DestinationError>> + Send;
 
-    /// Every chunk of the plan was given.
-    fn finish(&self, id: &CopyId, plan: &Plan) -> impl Future<Output = Result<(), DestinationError>> + Send;
+    /// Every chunk of the plan was given. Those that it does not have, because their owner removed them, come again; with
+    /// none the copy is complete.
+    fn finish(
+        &self,
+        id: &CopyId,
+        plan: &Plan,
+    ) -> impl Future<Output = Result<BTreeSet<u32>, DestinationError>> + Send;
 }
 
 /// Names one copy of one table.
@@ -52,13 +57,19 @@ pub struct CopyId {
 
 /// How far a copy is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resumed {
-    /// Its plan.
-    pub plan: Plan,
-    /// The chunks that are done.
-    pub done: BTreeSet<u32>,
+pub enum Resumed {
     /// Nothing is left to do.
-    pub is_complete: bool,
+    Complete {
+        /// The fingerprint of the policy that judged it.
+        policy: String,
+    },
+    /// Some chunks are done.
+    Begun {
+        /// Its plan.
+        plan: Plan,
+        /// The chunks that are done.
+        done: BTreeSet<u32>,
+    },
 }
 
 /// A table whose copy begins.

@@ -19,6 +19,14 @@ pub enum CloneError {
         /// Why.
         source: Box<GuestError>,
     },
+    /// What was read has no place in the log.
+    #[error("the place in the log of what was read of table {table}")]
+    Marks {
+        /// The table in hand.
+        table: TableName,
+        /// Why.
+        source: BoxError,
+    },
     /// The destination takes nothing more, of any table.
     #[error("the copy's destination")]
     Destination {
@@ -31,7 +39,7 @@ impl CloneError {
     /// What now.
     pub fn remedy(&self) -> Remedy {
         match self {
-            CloneError::Policy { .. } => Remedy::Fix,
+            CloneError::Policy { .. } | CloneError::Marks { .. } => Remedy::Fix,
             CloneError::Destination { source } => source.remedy(),
         }
     }
@@ -64,6 +72,14 @@ pub enum DestinationError {
         /// Why.
         source: BoxError,
     },
+    /// It could not be written, and will not be by trying again.
+    #[error("write {what}")]
+    Broken {
+        /// What.
+        what: String,
+        /// Why.
+        source: BoxError,
+    },
     /// A newer writer took over.
     #[error("a newer writer took over")]
     Fenced {
@@ -79,7 +95,9 @@ impl DestinationError {
     /// What now.
     pub fn remedy(&self) -> Remedy {
         match self {
-            DestinationError::GivenUp { .. } | DestinationError::Refused { .. } => Remedy::Fix,
+            DestinationError::GivenUp { .. }
+            | DestinationError::Refused { .. }
+            | DestinationError::Broken { .. } => Remedy::Fix,
             DestinationError::Unavailable { .. } => Remedy::Retry,
             DestinationError::Fenced { .. } | DestinationError::Closed => Remedy::Fenced,
         }

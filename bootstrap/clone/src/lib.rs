@@ -23,8 +23,17 @@ mod marks;
 mod plan;
 mod policy;
 
+// The clone: one loop, the state of each table, the jobs.
 mod cloner;
 mod error;
+
+mod table;
+
+mod jobs;
+mod trouble;
+
+mod budget;
+mod sessions;
 
 pub use cloner::Cloner;
 pub use control::CloneControl;

@@ -5,7 +5,10 @@ use std::future::Future;
 use tidemill_event::{Position, Scn, TableName};
 use tidemill_fetchers_api::extract::LowMark;
 
-/// Turns the marks of a source into positions. Called from many tasks at a time.
+use crate::BoxError;
+
+/// Turns the marks of a source into positions. Called from many tasks at a time. An error ends the clone: the follower is gone,
+/// or cannot tell.
 pub trait Marks: Send + Sync + 'static {
     /// The low mark's position: every transaction up to there is in the rows that were read, and every change of `table`
     /// after there is, or will be, replayed over them. The newer the better; an older one is right too.
@@ -18,12 +21,17 @@ pub trait Marks: Send + Sync + 'static {
         table: &TableName,
         server: &str,
         mark: &LowMark,
-    ) -> impl Future<Output = Option<Position>> + Send;
+    ) -> impl Future<Output = Result<Option<Position>, BoxError>> + Send;
 
     /// The position of an SCN of that server, passed or not.
-    fn high(&self, server: &str, scn: Scn) -> impl Future<Output = Position> + Send;
+    fn high(&self, server: &str, scn: Scn) -> impl Future<Output = Result<Position, BoxError>> + Send;
 
     /// Whether a transaction after `low`, up to and with `high`, changed the table: it waits until `high` is passed. Asked
     /// for tables without key, whose rows are exact only where none did.
-    fn touched(&self, table: &TableName, low: Position, high: Position) -> impl Future<Output = bool> + Send;
+    fn touched(
+        &self,
+        table: &TableName,
+        low: Position,
+        high: Position,
+    ) -> impl Future<Output = Result<bool, BoxError>> + Send;
 }

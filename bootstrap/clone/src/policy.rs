@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use arrow_array::RecordBatch;
-use tidemill_event::TableSchema;
-use tidemill_fetchers_api::extract::Condition;
+use arrow_array::{RecordBatch, new_null_array};
+use tidemill_event::{
+    Cursor, Part, Phase, RowKind, Scn, Span, TableChanges, TableSchema, Timeline, Transaction, Window,
+};
+use tidemill_fetchers_api::extract::{Comparison, Condition};
 use tidemill_sandbox::{GuestError, PolicyStage};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The policy of a source, or none. Cheap to clone.
 #[derive(Clone, Default)]
@@ -35,21 +38,107 @@ impl Policy {
 
     /// What it is, in hexadecimal digits; empty: none.
     pub fn fingerprint(&self) -> String {
-        todo!()
+        let Some(stage) = &self.0 else { return String::new() };
+        let fingerprint = stage.lock().expect("no holder panics").fingerprint();
+        fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What is read of a table; `None`: nothing of it is stored.
-    pub fn reads(&self, _schema: &Arc<TableSchema>) -> Result<Option<TableReads>, GuestError> {
-        todo!()
+    pub fn reads(&self, schema: &Arc<TableSchema>) -> Result<Option<TableReads>, GuestError> {
+        let Some(stage) = &self.0 else {
+            let columns = (0..schema.columns().len() as u32).collect();
+            return Ok(Some(TableReads { columns, conditions: vec![], schema: Arc::clone(schema) }));
+        };
+        let reads = guest_code(|| stage.lock().expect("no holder panics").reads(schema))?;
+        Ok(reads.map(|reads| TableReads {
+            columns: reads.columns,
+            conditions: reads.conditions.iter().map(condition).collect(),
+            schema: reads.schema,
+        }))
     }
 
-    /// The rows as they may be stored; `rows` has `reads.columns` of `schema` alone.
+    /// The rows of a table of `source` as they may be stored, with the columns of `reads.schema`; `rows` has the columns
+    /// `reads.columns` of `schema`.
     pub fn judge(
         &self,
-        _schema: &Arc<TableSchema>,
-        _reads: &TableReads,
-        _rows: RecordBatch,
+        source: &Arc<str>,
+        schema: &Arc<TableSchema>,
+        reads: &TableReads,
+        rows: &RecordBatch,
     ) -> Result<RecordBatch, GuestError> {
-        todo!()
+        let Some(stage) = &self.0 else { return Ok(rows.clone()) };
+        let window = inserts(source, schema, widened(schema, &reads.columns, rows));
+        let judged = guest_code(|| stage.lock().expect("no holder panics").apply(window))?;
+        let left = judged.tables.into_iter().next().map(|changes| changes.rows);
+        Ok(left.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(reads.schema.arrow()))))
     }
+}
+
+/// Guest code runs for long on the runtime's thread, which is told so where it can do something about it.
+fn guest_code<T>(call: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(call),
+        _ => call(),
+    }
+}
+
+/// The rows with all columns of the table: those that were not read are NULL, and nobody looks at them.
+fn widened(schema: &TableSchema, columns: &[u32], rows: &RecordBatch) -> RecordBatch {
+    let mut read = columns.iter().zip(rows.columns()).peekable();
+    let all = (0u32..).zip(schema.columns()).map(|(ordinal, column)| {
+        match read.next_if(|(read, _)| **read == ordinal) {
+            Some((_, array)) => Arc::clone(array),
+            None => new_null_array(&column.data_type, rows.num_rows()),
+        }
+    });
+    let all = all.collect();
+    RecordBatch::try_new(Arc::clone(schema.arrow()), all).expect("a source reads the types of its schema")
+}
+
+/// The rows as the stream would bring them: one transaction of inserts.
+fn inserts(source: &Arc<str>, schema: &Arc<TableSchema>, rows: RecordBatch) -> Window {
+    let count = rows.num_rows();
+    let transaction = Transaction {
+        scn: Scn(1),
+        gtid: String::new(),
+        commit_time_us: 0,
+        first_ordinal: 0,
+        change_count: count as u32,
+        change_offset: 0,
+        part: Part::Whole,
+    };
+    let changes = TableChanges {
+        schema: Arc::clone(schema),
+        rows,
+        absent: vec![],
+        kind: vec![RowKind::Insert as u8; count].into(),
+        ordinal: (0..count as u32).collect::<Vec<u32>>().into(),
+        txn: vec![0; count].into(),
+    };
+    Window {
+        source: Arc::clone(source),
+        timeline: Timeline { number: 1, server: "".into() },
+        span: Span { after: Scn::ZERO, upto: Scn(1) },
+        executed: "".into(),
+        transactions: vec![transaction],
+        tables: vec![changes],
+        events: vec![],
+        phase: Phase::Snapshot(Cursor::default()),
+    }
+}
+
+fn condition(condition: &tidemill_sandbox::Condition) -> Condition {
+    use tidemill_sandbox::Comparison as Said;
+    let comparison = match condition.comparison {
+        Said::Eq => Comparison::Eq,
+        Said::Ne => Comparison::Ne,
+        Said::Lt => Comparison::Lt,
+        Said::Le => Comparison::Le,
+        Said::Gt => Comparison::Gt,
+        Said::Ge => Comparison::Ge,
+        Said::OneOf => Comparison::OneOf,
+        Said::IsNull => Comparison::IsNull,
+        Said::IsNotNull => Comparison::IsNotNull,
+    };
+    Condition { column: condition.column, comparison, literals: condition.literals.clone() }
 }
