@@ -24,7 +24,6 @@ use crate::{
 
 /// A clone, not started.
 pub struct Cloner<E, D, M> {
-    source: String,
     extract: E,
     policy: Policy,
     destination: D,
@@ -36,7 +35,6 @@ pub struct Cloner<E, D, M> {
 impl<E: Extract, D: Destination, M: Marks> Cloner<E, D, M> {
     /// A clone of tables of a source. `control` tells it which; what was asked before it was made counts.
     pub fn new(
-        source: &str,
         extract: E,
         policy: Policy,
         destination: D,
@@ -44,7 +42,7 @@ impl<E: Extract, D: Destination, M: Marks> Cloner<E, D, M> {
         control: CloneControl,
     ) -> Cloner<E, D, M> {
         let options = CloneOptions::default();
-        Cloner { source: source.to_owned(), extract, policy, destination, marks, options, control }
+        Cloner { extract, policy, destination, marks, options, control }
     }
 
     /// With other limits.
@@ -130,7 +128,7 @@ enum Done {
 
 impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
     fn new(cloner: Cloner<E, D, M>) -> Self {
-        let Cloner { source, extract, policy, destination, marks, options, control } = cloner;
+        let Cloner { extract, policy, destination, marks, options, control } = cloner;
         let (open, seen) = watch::channel(true);
         let is_limited = options.max_threads_running.is_some() || options.max_replica_lag.is_some();
         let load = is_limited.then(|| {
@@ -139,7 +137,6 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
             every
         });
         let site = Site {
-            source: source.into(),
             sessions: Sessions::new(extract, options.max_connections.max(1)),
             budget: Budget::new(options.rows_per_second),
             policy,

@@ -24,7 +24,6 @@ use crate::{
 
 /// What every job needs.
 pub(crate) struct Site<E: Extract, D, M> {
-    pub(crate) source: Arc<str>,
     pub(crate) sessions: Sessions<E>,
     pub(crate) budget: Budget,
     pub(crate) policy: Policy,
@@ -168,7 +167,7 @@ impl<E: Extract, D: Destination, M: Marks> Site<E, D, M> {
         };
         let mut taken = Taken { batches: vec![], rows: 0, failed: None };
         let marks = {
-            let mut give = |rows: RecordBatch| taken.take(self, &work.table.schema, &work.reads, &rows);
+            let mut give = |rows| taken.take(&self.policy, &work.table.schema, &work.reads, rows);
             lease.session.read(&chunk, &mut give).await
         };
         self.control.update(|status| status.rows_read += taken.rows);
@@ -258,15 +257,15 @@ struct Taken {
 }
 
 impl Taken {
-    fn take<E: Extract, D, M>(
+    fn take(
         &mut self,
-        site: &Site<E, D, M>,
+        policy: &Policy,
         schema: &Arc<TableSchema>,
         reads: &TableReads,
-        rows: &RecordBatch,
+        rows: RecordBatch,
     ) -> bool {
         self.rows += rows.num_rows() as u64;
-        match site.policy.judge(&site.source, schema, reads, rows) {
+        match policy.judge(schema, reads, rows) {
             Ok(judged) if judged.num_rows() == 0 => true,
             Ok(judged) => {
                 self.batches.push(judged);

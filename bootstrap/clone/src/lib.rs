@@ -23,6 +23,9 @@ mod marks;
 mod plan;
 mod policy;
 
+// The destinations.
+mod snapshot;
+
 // The clone: one loop, the state of each table, the jobs.
 mod cloner;
 mod error;
@@ -43,4 +46,5 @@ pub use marks::Marks;
 pub use options::CloneOptions;
 pub use plan::Plan;
 pub use policy::{Policy, TableReads};
+pub use snapshot::SnapshotDestination;
 pub use status::{CloneStatus, Gate, TableProgress, TableStage};

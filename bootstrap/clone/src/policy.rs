@@ -57,18 +57,21 @@ impl Policy {
         }))
     }
 
-    /// The rows of a table of `source` as they may be stored, with the columns of `reads.schema`; `rows` has the columns
-    /// `reads.columns` of `schema`.
+    /// The rows as they may be stored, with the columns of `reads.schema`; `rows` has the columns `reads.columns` of
+    /// `schema`.
     pub fn judge(
         &self,
-        source: &Arc<str>,
         schema: &Arc<TableSchema>,
         reads: &TableReads,
-        rows: &RecordBatch,
+        rows: RecordBatch,
     ) -> Result<RecordBatch, GuestError> {
-        let Some(stage) = &self.0 else { return Ok(rows.clone()) };
-        let window = inserts(source, schema, widened(schema, &reads.columns, rows));
-        let judged = guest_code(|| stage.lock().expect("no holder panics").apply(window))?;
+        let Some(stage) = &self.0 else { return Ok(rows) };
+        let rows = widened(schema, &reads.columns, &rows);
+        let judged = guest_code(|| {
+            let mut stage = stage.lock().expect("no holder panics");
+            let window = inserts(stage.source(), schema, rows);
+            stage.apply(window)
+        })?;
         let left = judged.tables.into_iter().next().map(|changes| changes.rows);
         Ok(left.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(reads.schema.arrow()))))
     }

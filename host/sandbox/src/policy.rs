@@ -150,6 +150,11 @@ impl PolicyStage {
         Ok(window)
     }
 
+    /// The source whose windows it judges.
+    pub fn source(&self) -> &Arc<str> {
+        &self.source
+    }
+
     /// What this policy is: its code, its configuration and its secrets. Another fingerprint means that what is
     /// stored was judged by another policy.
     pub fn fingerprint(&self) -> [u8; 32] {
