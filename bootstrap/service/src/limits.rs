@@ -7,3 +7,20 @@ pub const MARKS_MAX: usize = 4096;
 pub const TOUCHES_MAX: usize = 256;
 
 const _: () = assert!(MARKS_MAX.is_multiple_of(4));
+
+/// Deltas are given as long as they have no more than this share of the bytes of the whole table: a changed row costs its
+/// reader a look-up that a row of an emptied table does not.
+pub const DELTA_SHARE_MAX: f64 = 0.5;
+
+/// Bytes of memory of the rows of one window that is served: as many as a window of the stream has, and no more calls to a
+/// consumer than needed.
+pub const SERVED_BYTES: u64 = 2 << 20;
+
+/// Rows of one window that is served, at most and at least.
+pub const SERVED_ROWS: std::ops::RangeInclusive<u64> = 64..=8192;
+
+/// Parquet holds rows in about this part of the memory that they take.
+pub const PACKED: u64 = 4;
+
+/// How long a reader may be away before the version that it reads may go. What it reads on is right even then, but longer.
+pub const PIN_TTL: std::time::Duration = std::time::Duration::from_secs(48 * 3600);

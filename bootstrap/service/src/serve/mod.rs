@@ -9,65 +9,78 @@
 //! Which rows and columns of a table are seen, and how they are written, is the relay's.
 
 mod error;
+mod part;
+mod place;
+mod plan;
+mod reader;
+mod window;
 
-use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use tidemill_bootstrap_store::Manifest;
+use tidemill_bootstrap_store::Store;
 use tidemill_client::{Bootstrap, Piece};
 use tidemill_event::{Checkpoint, Remedy};
 use tidemill_relay::{
     Problem, SnapshotAsked, SnapshotPath, SnapshotPiece, SnapshotReading, Snapshots, TablePattern,
 };
 
-pub use error::ServeError;
+use crate::limits::PIN_TTL;
 
-/// How much a reader is given at a time, and for how long its version is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub use error::ServeError;
+pub use reader::SnapshotReader;
+
+/// How a store is served.
+#[derive(Clone, Copy, Debug)]
 pub struct ServeLimits {
-    /// Rows of a window.
-    pub rows: usize,
+    /// How long a reader may be away before the version that it reads may go.
+    pub pin_ttl: Duration,
+    /// The time: microseconds since 1970-01-01 UTC.
+    pub now_us: fn() -> i64,
 }
 
 impl Default for ServeLimits {
-    /// 8,192 rows a window.
     fn default() -> ServeLimits {
-        ServeLimits { rows: 8192 }
+        ServeLimits { pin_ttl: PIN_TTL, now_us }
     }
 }
 
-/// A store that is served. Cheap to clone. `new(store: Store, limits: ServeLimits)` makes it.
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_micros().try_into().unwrap_or(i64::MAX)
+}
+
+/// A store that is served. Cheap to clone.
 #[derive(Clone)]
 pub struct SnapshotServer {
+    store: Store,
     limits: ServeLimits,
-    newest: Option<Arc<Manifest>>,
 }
 
 impl SnapshotServer {
+    /// Serves that store.
+    pub fn new(store: Store, limits: ServeLimits) -> SnapshotServer {
+        SnapshotServer { store, limits }
+    }
+
     /// A reader of those tables; none: of all. `client` names the reader's pins.
     pub fn reader(&self, tables: Vec<TablePattern>, path: SnapshotPath, client: &str) -> SnapshotReader {
-        let _ = (tables, path, client, self.limits, &self.newest);
-        todo!()
+        SnapshotReader::new(self.clone(), tables, None, path, client)
     }
 }
 
 impl Snapshots for SnapshotServer {
     fn open(&self, asked: SnapshotAsked) -> Box<dyn SnapshotReading> {
-        Box::new(self.reader(asked.selection.tables, asked.path, &asked.subscriber))
+        let SnapshotAsked { selection, path, subscriber } = asked;
+        Box::new(SnapshotReader::new(self.clone(), selection.tables, selection.part, path, &subscriber))
     }
-}
-
-/// Reads a store for one consumer.
-pub struct SnapshotReader {
-    server: SnapshotServer,
 }
 
 impl Bootstrap for SnapshotReader {
     type Error = ServeError;
 
     async fn next(&mut self, have: Option<&Checkpoint>) -> Result<Piece, ServeError> {
-        let _ = (&self.server, have);
-        todo!()
+        self.piece(have).await
     }
 
     fn remedy(error: &ServeError) -> Remedy {
@@ -78,8 +91,7 @@ impl Bootstrap for SnapshotReader {
 impl SnapshotReading for SnapshotReader {
     fn next<'a>(&'a mut self, have: Option<&'a Checkpoint>) -> BoxFuture<'a, Result<SnapshotPiece, Problem>> {
         Box::pin(async move {
-            let piece = Bootstrap::next(self, have).await;
-            match piece {
+            match self.piece(have).await {
                 Ok(Piece::Window(window)) => Ok(SnapshotPiece::Window(window)),
                 Ok(Piece::Stream(checkpoint)) => Ok(SnapshotPiece::Stream(checkpoint)),
                 Err(error) => Err(error.problem()),
