@@ -7,6 +7,7 @@ pub mod calendar;
 mod chain;
 mod checkpoint;
 mod frame;
+mod gone;
 pub mod gtid;
 mod key;
 pub mod limits;

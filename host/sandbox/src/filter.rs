@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
-use tidemill_event::{SchemaId, TableChanges, TableSchema, Window};
+use tidemill_event::{Phase, RowKind, SchemaId, TableChanges, TableSchema, Window};
 use wasmtime::component::TypedFunc;
 
 use crate::abi::{self, Rows};
@@ -53,11 +53,15 @@ impl FilterStage {
 
     /// The window with the rows that the guest keeps. A lone `−U` of what was an update is a delete, a lone
     /// `+U` an insert; they stay as they are.
+    ///
+    /// In deltas whoever reads may have an older state of a row that the guest declines now: it becomes a delete that says
+    /// the key alone, unless the key alone decides. Of deletes, which say no more, the guest is asked only then.
     pub fn apply(&mut self, mut window: Window) -> Result<Window, GuestError> {
         let at = At::window(&window);
+        let is_deltas = matches!(window.phase, Phase::Deltas(_));
         let mut tables = Vec::with_capacity(window.tables.len());
         for changes in window.tables {
-            tables.extend(self.table(changes, &at)?);
+            tables.extend(self.table(changes, is_deltas, &at)?);
         }
         window.tables = tables;
         Ok(window)
@@ -68,28 +72,52 @@ impl FilterStage {
         self.guest.counters.take()
     }
 
-    fn table(&mut self, changes: TableChanges, at: &At) -> Result<Option<TableChanges>, GuestError> {
+    fn table(
+        &mut self,
+        changes: TableChanges,
+        is_deltas: bool,
+        at: &At,
+    ) -> Result<Option<TableChanges>, GuestError> {
         let at = at.table(&changes.schema);
         let plan = self.plan(&changes.schema, &at)?;
         let Some(wanted) = &*plan else { return Ok(Some(changes)) };
+        let key = changes.schema.key();
+        let by_key = !key.is_empty() && wanted.iter().all(|column| key.contains(column));
+        if !is_deltas || by_key {
+            return Ok(match self.judged(&changes, &plan, wanted, &at)? {
+                None => Some(changes),
+                Some(kept) => changes.keep(&kept),
+            });
+        }
+        let asked: BooleanBuffer = changes.kind.iter().map(|kind| *kind != RowKind::Delete as u8).collect();
+        let Some(rows) = changes.keep(&asked) else { return Ok(Some(changes)) };
+        let Some(kept) = self.judged(&rows, &plan, wanted, &at)? else { return Ok(Some(changes)) };
+        Ok(without_declined(changes, &asked, &kept))
+    }
+
+    /// The bits of all rows; `None`: all of them are kept.
+    fn judged(
+        &mut self,
+        changes: &TableChanges,
+        plan: &Wanted,
+        wanted: &[u32],
+        at: &At,
+    ) -> Result<Option<BooleanBuffer>, GuestError> {
         let columns: Vec<&ArrayRef> = wanted.iter().map(|c| changes.rows.column(*c as usize)).collect();
         let rows = changes.rows.num_rows();
         let ranges = convert::cut(&columns, rows, &self.guest.config.limits)
-            .map_err(|limit| self.guest.failed("keep", &at, GuestEnd::Limit(limit)))?;
+            .map_err(|limit| self.guest.failed("keep", at, GuestEnd::Limit(limit)))?;
         if let [_] = ranges.as_slice() {
-            return match self.keep(&changes, &plan, wanted, 0..rows, &at)? {
-                None => Ok(Some(changes)),
-                Some(kept) => Ok(changes.keep(&kept)),
-            };
+            return self.keep(changes, plan, wanted, 0..rows, at);
         }
         let mut kept = BooleanBufferBuilder::new(rows);
         for range in ranges {
-            match self.keep(&changes, &plan, wanted, range.clone(), &at)? {
+            match self.keep(changes, plan, wanted, range.clone(), at)? {
                 None => kept.append_n(range.len(), true),
                 Some(bits) => kept.append_buffer(&bits),
             }
         }
-        Ok(changes.keep(&kept.finish()))
+        Ok(Some(kept.finish()))
     }
 
     /// The columns that `keep` needs, asked for once a schema.
@@ -132,6 +160,22 @@ impl FilterStage {
                 .map_err(|what| guest.invalid("keep", at, format!("it answered {what}")))
         })
     }
+}
+
+/// Changes of deltas where the guest was asked about some rows and kept some of those. An insert follows a table that was
+/// emptied: nobody has an older state of it.
+fn without_declined(
+    changes: TableChanges,
+    asked: &BooleanBuffer,
+    kept: &BooleanBuffer,
+) -> Option<TableChanges> {
+    let mut answers = kept.iter();
+    let declined = asked.iter().map(|asked| asked && !answers.next().expect("one answer a row"));
+    let declined: Vec<bool> = declined.collect();
+    let is_new = |row: usize| changes.kind[row] == RowKind::Insert as u8;
+    let gone: BooleanBuffer = (0..declined.len()).map(|row| declined[row] && !is_new(row)).collect();
+    let stays: BooleanBuffer = (0..declined.len()).map(|row| !declined[row] || !is_new(row)).collect();
+    changes.with_gone(&gone).keep(&stays)
 }
 
 fn ask(live: &mut Live<FilterCalls>, id: u32, source: &str, schema: &TableSchema) -> Answered<Wanted> {

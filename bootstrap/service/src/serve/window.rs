@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch, make_array, new_null_array};
-use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow_array::RecordBatch;
+use arrow_buffer::{BooleanBuffer, ScalarBuffer};
 use tidemill_bootstrap_store::Manifest;
 use tidemill_event::{
     Checkpoint, Event, EventKind, Part, RowKind, Scn, Span, TableChanges, TableSchema, Timeline, Transaction,
@@ -24,7 +24,7 @@ pub(crate) struct Content {
 /// Rows that are new to their reader. `first`: the ordinal of the first.
 pub(crate) fn inserts(schema: &Arc<TableSchema>, rows: RecordBatch, first: u32) -> TableChanges {
     let kind = vec![RowKind::Insert as u8; rows.num_rows()];
-    changes(schema, rows, vec![], kind.into(), first)
+    changes(schema, rows, kind.into(), first)
 }
 
 /// The last states of rows; those of `deleted` are gone.
@@ -33,46 +33,21 @@ pub(crate) fn deltas(
     rows: RecordBatch,
     deleted: Option<&BooleanBuffer>,
 ) -> TableChanges {
-    let Some(deleted) = deleted.filter(|deleted| deleted.count_set_bits() > 0) else {
-        let kind = vec![RowKind::UpdateAfter as u8; rows.num_rows()];
-        return changes(schema, rows, vec![], kind.into(), 0);
-    };
-    let kind: ScalarBuffer<u8> =
-        deleted.iter().map(|gone| if gone { RowKind::Delete } else { RowKind::UpdateAfter } as u8).collect();
-    // Which of its last values are known is not; the key is.
-    let is_key = |column: usize| schema.key().contains(&(column as u32));
-    let column = |(at, array): (usize, &ArrayRef)| match is_key(at) {
-        true => Arc::clone(array),
-        false => without(array, deleted),
-    };
-    let arrays = rows.columns().iter().enumerate().map(column).collect();
-    let absent = (0..rows.num_columns()).map(|at| (!is_key(at)).then(|| deleted.clone())).collect();
-    let rows = RecordBatch::try_new(rows.schema(), arrays).expect("columns of the same types and length");
-    changes(schema, rows, absent, kind, 0)
-}
-
-/// The column without those values.
-fn without(array: &ArrayRef, gone: &BooleanBuffer) -> ArrayRef {
-    if gone.count_set_bits() == gone.len() {
-        return new_null_array(array.data_type(), array.len());
+    let kind = vec![RowKind::UpdateAfter as u8; rows.num_rows()];
+    let changes = changes(schema, rows, kind.into(), 0);
+    match deleted {
+        // Which of their last values are known is not; the key is.
+        Some(deleted) => changes.with_gone(deleted),
+        None => changes,
     }
-    let nulls = NullBuffer::union(array.nulls(), Some(&NullBuffer::new(!gone)));
-    let data = array.to_data().into_builder().nulls(nulls).build();
-    make_array(data.expect("more nulls do not make an array invalid"))
 }
 
-fn changes(
-    schema: &Arc<TableSchema>,
-    rows: RecordBatch,
-    absent: Vec<Option<BooleanBuffer>>,
-    kind: ScalarBuffer<u8>,
-    first: u32,
-) -> TableChanges {
+fn changes(schema: &Arc<TableSchema>, rows: RecordBatch, kind: ScalarBuffer<u8>, first: u32) -> TableChanges {
     let count = rows.num_rows() as u32;
     TableChanges {
         schema: Arc::clone(schema),
         rows,
-        absent,
+        absent: vec![],
         kind,
         ordinal: (first..first + count).collect::<Vec<_>>().into(),
         txn: vec![0; count as usize].into(),

@@ -24,7 +24,7 @@ pub(crate) fn tables(window: &Window, patterns: &[TablePattern]) -> Window {
         transactions: window.transactions.clone(),
         tables: window.tables.iter().filter(|t| is_wanted(t.schema.name())).cloned().collect(),
         events: window.events.iter().filter_map(event).collect(),
-        phase: tidemill_event::Phase::Stream,
+        phase: window.phase.clone(),
     }
 }
 
