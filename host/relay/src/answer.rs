@@ -8,9 +8,10 @@ mod begin;
 mod compress;
 mod feed;
 mod meter;
+mod pieces;
 mod windows;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -21,13 +22,18 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tidemill_event::Checkpoint;
 use tokio::sync::watch;
 
 use crate::format::json::checkpoint_text;
 use crate::view::{Views, chosen};
-use crate::{Asked, Begin, Code, Format, Guests, Problem, Selection, Served};
+use crate::{
+    Asked, Begin, Code, Format, Guests, Problem, Selection, Served, SnapshotAsked, SnapshotPath,
+    SnapshotsServed, TablePattern,
+};
 use compress::Compressor;
 use feed::{Batch, Feed, Silence, Told};
+use pieces::Pieces;
 use windows::Windows;
 
 pub use meter::{Meter, Metered};
@@ -116,7 +122,7 @@ impl Answers {
         let until = (!follow).then(|| source.log.stats().latest.unwrap_or_default());
         let reader = source.log.reader(from);
         let reader = reader.map_err(|error| begin::problem(&source.log, &source.name, &error))?;
-        let mut feed = Box::new(Feed {
+        let mut feed = Feed {
             source: source.name.clone(),
             log: source.log.clone(),
             view,
@@ -131,13 +137,39 @@ impl Answers {
             place,
             told: Told::default(),
             failed: None,
-        });
+        };
         let first = feed.first(!follow || !matches!(begin, Begin::Time(_))).await?;
-        let compressor = Compressor::new(encoding).map_err(|error| uncompressed(&error))?;
-        let mut answer =
-            Answer { format, encoding, meter, compressor, ready: VecDeque::new(), turn: Turn::Over };
-        answer.take(feed, first)?;
-        Ok(answer)
+        Answer::begin(format, encoding, meter, Giver::Log(Box::new(feed)), first)
+    }
+
+    /// The answer to a request for a snapshot or deltas: what comes after `have`, up to where the stream follows. Otherwise
+    /// as [`Answers::open`].
+    pub async fn open_snapshot(
+        &self,
+        served: &SnapshotsServed,
+        wanted: SnapshotWanted,
+        encoding: Encoding,
+        meter: Meter,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Answer, Problem> {
+        let SnapshotWanted { have, selection, path, format, bytes_max, subscriber } = wanted;
+        let selection = selection.normal();
+        check_arrow(&selection, format)?;
+        let view = self.views.view(&served.source, selection.clone()).await?;
+        let mut pieces = Pieces {
+            source: served.source.clone(),
+            reading: served.snapshots.open(SnapshotAsked { selection, path, subscriber }),
+            view,
+            format,
+            bytes_left: bytes_max,
+            stop,
+            meter: meter.clone(),
+            have,
+            schemas: HashSet::new(),
+            columns: None,
+        };
+        let first = pieces.next().await?;
+        Answer::begin(format, encoding, meter, Giver::Storage(Box::new(pieces)), first)
     }
 
     /// What was done so far.
@@ -153,22 +185,47 @@ impl Answers {
     }
 }
 
-/// What can be said of a selection before anything is read.
-async fn check(source: &Served, selection: &Selection, format: Format, begin: &Begin) -> Result<(), Problem> {
-    let exact = |pattern: &&crate::TablePattern| pattern.database.is_some() && pattern.table.is_some();
-    let is_one = selection.tables.len() == 1 && selection.tables.iter().all(|pattern| exact(&pattern));
+/// What a reader of snapshot storage wants.
+#[derive(Clone, Debug)]
+pub struct SnapshotWanted {
+    /// Where it is; `None`: it has nothing.
+    pub have: Option<Checkpoint>,
+    /// What it sees.
+    pub selection: Selection,
+    /// How a table comes of which it has an older state.
+    pub path: SnapshotPath,
+    /// How the answer is written: not as events.
+    pub format: Format,
+    /// It ends with the window that reaches so many bytes, if given.
+    pub bytes_max: Option<u64>,
+    /// Who asks: the grant's name and the name that the reader gives itself.
+    pub subscriber: String,
+}
+
+fn exact(pattern: &TablePattern) -> bool {
+    pattern.database.is_some() && pattern.table.is_some()
+}
+
+fn check_arrow(selection: &Selection, format: Format) -> Result<(), Problem> {
+    let is_one = selection.tables.len() == 1 && selection.tables.iter().all(exact);
     if format == Format::Arrow && !is_one {
         let detail = "an Arrow stream has one table; name it with `tables=database.table`, without `*`";
         return Err(Problem::new(Code::BadParameter, detail).with("parameter", "tables"));
     }
-    if !selection.tables.iter().any(|pattern| exact(&pattern)) && selection.columns.is_empty() {
+    Ok(())
+}
+
+/// What can be said of a selection before anything is read.
+async fn check(source: &Served, selection: &Selection, format: Format, begin: &Begin) -> Result<(), Problem> {
+    check_arrow(selection, format)?;
+    if !selection.tables.iter().any(exact) && selection.columns.is_empty() {
         return Ok(());
     }
     let known = source.log.schemas().await;
     let known = known.map_err(|error| begin::problem(&source.log, &source.name, &error))?;
     // Whoever goes on where it was has seen its tables, and retention may have dropped what the log knew of them.
     let goes_on = matches!(begin, Begin::At(_) | Begin::After(_));
-    for pattern in selection.tables.iter().filter(exact) {
+    for pattern in selection.tables.iter().filter(|pattern| exact(pattern)) {
         if !goes_on && !known.iter().any(|schema| pattern.matches(schema.name())) {
             return Err(unknown_table(source, &pattern.to_string()));
         }
@@ -210,11 +267,36 @@ pub struct Answer {
     turn: Turn,
 }
 
-type Next = Pin<Box<dyn Future<Output = (Box<Feed>, Result<Batch, Problem>)> + Send>>;
+/// What an answer is made from.
+enum Giver {
+    /// A log.
+    Log(Box<Feed>),
+    /// Snapshot storage.
+    Storage(Box<Pieces>),
+}
+
+impl Giver {
+    async fn next(&mut self) -> Result<Batch, Problem> {
+        match self {
+            Giver::Log(feed) => feed.next().await,
+            Giver::Storage(pieces) => pieces.next().await,
+        }
+    }
+
+    /// Where the subscriber is, if anybody knows.
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        match self {
+            Giver::Log(feed) => feed.checkpoint(),
+            Giver::Storage(pieces) => pieces.checkpoint(),
+        }
+    }
+}
+
+type Next = Pin<Box<dyn Future<Output = (Giver, Result<Batch, Problem>)> + Send>>;
 
 /// What comes after the batch in hand.
 enum Turn {
-    /// The feed works on it.
+    /// It is worked on.
     Next(Next),
     /// The trailers.
     End(HeaderMap),
@@ -223,6 +305,20 @@ enum Turn {
 }
 
 impl Answer {
+    fn begin(
+        format: Format,
+        encoding: Encoding,
+        meter: Meter,
+        giver: Giver,
+        first: Batch,
+    ) -> Result<Answer, Problem> {
+        let compressor = Compressor::new(encoding).map_err(|error| uncompressed(&error))?;
+        let mut answer =
+            Answer { format, encoding, meter, compressor, ready: VecDeque::new(), turn: Turn::Over };
+        answer.take(giver, first)?;
+        Ok(answer)
+    }
+
     /// The type of what comes.
     pub fn content_type(&self) -> &'static str {
         self.format.content_type()
@@ -248,24 +344,24 @@ impl Answer {
         headers
     }
 
-    /// Takes a batch in hand, and has the feed work on the next one when it is needed.
-    fn take(&mut self, mut feed: Box<Feed>, batch: Batch) -> Result<(), Problem> {
+    /// Takes a batch in hand, and has the next one worked on when it is needed.
+    fn take(&mut self, mut giver: Giver, batch: Batch) -> Result<(), Problem> {
         let parts =
             self.compressor.compress(batch.parts, batch.ends).map_err(|error| uncompressed(&error))?;
         self.ready.extend(parts);
         self.turn = if batch.ends {
-            Turn::End(self.trailers(&feed))
+            Turn::End(self.trailers(&giver))
         } else {
             Turn::Next(Box::pin(async move {
-                let batch = feed.next().await;
-                (feed, batch)
+                let batch = giver.next().await;
+                (giver, batch)
             }))
         };
         Ok(())
     }
 
-    fn trailers(&self, feed: &Feed) -> HeaderMap {
-        let checkpoint = feed.checkpoint().filter(|_| self.format != Format::Frames);
+    fn trailers(&self, giver: &Giver) -> HeaderMap {
+        let checkpoint = giver.checkpoint().filter(|_| self.format != Format::Frames);
         let value = |checkpoint| {
             HeaderValue::from_str(&checkpoint_text(&checkpoint)).expect("base64 is a header's value")
         };
@@ -287,7 +383,7 @@ impl http_body::Body for Answer {
                 answer.meter.bytes(bytes.len());
                 return Poll::Ready(Some(Ok(http_body::Frame::data(bytes))));
             }
-            let (feed, batch) = match std::mem::replace(&mut answer.turn, Turn::Over) {
+            let (giver, batch) = match std::mem::replace(&mut answer.turn, Turn::Over) {
                 Turn::Over => return Poll::Ready(None),
                 Turn::End(trailers) if trailers.is_empty() => return Poll::Ready(None),
                 Turn::End(trailers) => return Poll::Ready(Some(Ok(http_body::Frame::trailers(trailers)))),
@@ -299,7 +395,7 @@ impl http_body::Body for Answer {
                     }
                 },
             };
-            if let Err(failed) = batch.and_then(|batch| answer.take(feed, batch)) {
+            if let Err(failed) = batch.and_then(|batch| answer.take(giver, batch)) {
                 return Poll::Ready(Some(Err(failed)));
             }
         }

@@ -17,7 +17,9 @@ mod server;
 mod snapshots;
 mod view;
 
-pub use answer::{Answer, AnswerConfig, Answers, AnswersStats, CHECKPOINT_TRAILER, Encoding, Meter, Metered};
+pub use answer::{
+    Answer, AnswerConfig, Answers, AnswersStats, CHECKPOINT_TRAILER, Encoding, Meter, Metered, SnapshotWanted,
+};
 pub use asked::{Asked, Begin, Format, Part, Selection, TablePattern};
 pub use grant::{Credential, Grant, TokenDigest};
 pub use problem::{Code, Problem};

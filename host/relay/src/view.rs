@@ -150,6 +150,20 @@ impl View {
         Ok((seen, chunk))
     }
 
+    /// A piece of a snapshot or of deltas as the selection shows it, and written: for one reader.
+    pub(crate) async fn piece(
+        &self,
+        format: Format,
+        window: &Arc<Window>,
+    ) -> Result<(Arc<Window>, Arc<Chunk>), Problem> {
+        let seen = match self.is_all() || says_nothing(window) {
+            true => Arc::clone(window),
+            false => self.evaluate(window).await?,
+        };
+        let chunk = self.write(format, &seen, None).await?;
+        Ok((seen, chunk))
+    }
+
     async fn seen(&self, key: Key, entry: &Arc<Entry>, window: &Arc<Window>) -> Result<Arc<Window>, Problem> {
         let evaluate = async {
             let evaluated = self.evaluate(window).await;

@@ -67,7 +67,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, bytes: Bytes) {
+    pub(crate) fn push(&mut self, bytes: Bytes) {
         self.bytes += bytes.len();
         if !bytes.is_empty() {
             self.parts.push(bytes);
@@ -75,7 +75,7 @@ impl Batch {
     }
 
     /// Small neighbours become one.
-    fn joined(mut self) -> Batch {
+    pub(crate) fn joined(mut self) -> Batch {
         let mut joined: Vec<Bytes> = Vec::with_capacity(self.parts.len());
         for run in self.parts.chunk_by(|a, b| a.len() < PIECE_BYTES_MIN && b.len() < PIECE_BYTES_MIN) {
             if let [one] = run {
@@ -332,7 +332,7 @@ impl Feed {
     }
 }
 
-fn unwritten(source: &str, error: &arrow_schema::ArrowError) -> Problem {
+pub(crate) fn unwritten(source: &str, error: &arrow_schema::ArrowError) -> Problem {
     let error: &dyn std::error::Error = error;
     tracing::error!(source, error, "an Arrow message cannot be written");
     Problem::new(Code::Storage, "the table cannot be written as Arrow; the relay's own log says why")

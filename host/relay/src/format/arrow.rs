@@ -3,7 +3,7 @@
 //!
 //! | column | type | what |
 //! |---|---|---|
-//! | `_op` | utf8 | `c` insert, `ub` and `ua` the two images of an update, `d` delete |
+//! | `_op` | utf8 | `c` insert, `r` row of a snapshot, `ub` and `ua` the two images of an update, `d` delete |
 //! | `_timeline`, `_scn` | uint32, uint64 | the position of its transaction |
 //! | `_ordinal` | uint64 | the number of its change in the transaction, from 0; gaps are changes of other tables |
 //! | `_commit_time` | timestamp(us, UTC) | when it committed, by the source's clock |
@@ -21,7 +21,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions, write_message};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
-use tidemill_event::{RowKind, TableChanges, TableSchema, Window};
+use tidemill_event::{Phase, RowKind, TableChanges, TableSchema, Window};
 
 /// The end of a stream: no message follows.
 pub(crate) const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
@@ -65,7 +65,8 @@ fn piece(window: &Window, changes: &TableChanges) -> Result<Piece, ArrowError> {
     let txns = || changes.txn.iter().map(|txn| &window.transactions[*txn as usize]);
     let numbers = txns().zip(changes.ordinal.iter()).map(|(txn, ordinal)| txn.change_number(*ordinal));
     let times = TimestampMicrosecondArray::from_iter_values(txns().map(|txn| txn.commit_time_us));
-    columns.push(Arc::new(StringArray::from_iter_values((0..rows).map(|row| op(changes, row)))));
+    let new = if matches!(window.phase, Phase::Snapshot(_)) { "r" } else { "c" };
+    columns.push(Arc::new(StringArray::from_iter_values((0..rows).map(|row| op(changes, row, new)))));
     columns.push(Arc::new(UInt32Array::from(vec![window.timeline.number; rows])));
     columns.push(Arc::new(UInt64Array::from_iter_values(txns().map(|txn| txn.scn.0))));
     columns.push(Arc::new(UInt64Array::from_iter_values(numbers)));
@@ -81,15 +82,15 @@ fn piece(window: &Window, changes: &TableChanges) -> Result<Piece, ArrowError> {
     })
 }
 
-/// What a row is; the half of an update whose other half is not selected is an insert or a delete.
-fn op(changes: &TableChanges, row: usize) -> &'static str {
+/// What a row is, `new` being what one is called that appears; the half of an update whose other half is not selected is an insert or a delete.
+fn op(changes: &TableChanges, row: usize, new: &'static str) -> &'static str {
     let joins = |other: Option<usize>| {
         other.and_then(|other| changes.ordinal.get(other)).is_some_and(|o| *o == changes.ordinal[row])
     };
     match RowKind::from_u8(changes.kind[row]).expect("kinds were validated") {
         RowKind::UpdateBefore if joins(row.checked_add(1)) => "ub",
         RowKind::UpdateAfter if joins(row.checked_sub(1)) => "ua",
-        RowKind::Insert | RowKind::UpdateAfter => "c",
+        RowKind::Insert | RowKind::UpdateAfter => new,
         RowKind::Delete | RowKind::UpdateBefore => "d",
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tidemill_event::{Change, Checkpoint, Part, TableChanges, Transaction, Window};
+use tidemill_event::{Change, Checkpoint, Part, Phase, TableChanges, Transaction, Window};
 
 use super::cell::{Cells, push_integer, push_text};
 use super::event;
@@ -78,6 +78,7 @@ enum What {
 
 /// All of them, in commit order.
 fn entries(window: &Window) -> Vec<Entry> {
+    let new = op_of_new(window);
     let mut entries = Vec::with_capacity(window.row_count() + window.events.len());
     entries.extend(window.events.iter().enumerate().map(|(index, event)| Entry {
         ordinal: event.ordinal,
@@ -86,7 +87,7 @@ fn entries(window: &Window) -> Vec<Entry> {
     }));
     for (table, changes) in window.tables.iter().enumerate() {
         for change in changes.changes(table as u32) {
-            push_entries(&mut entries, changes, change);
+            push_entries(&mut entries, changes, change, new);
         }
     }
     if window.tables.len() + usize::from(!window.events.is_empty()) > 1 {
@@ -96,14 +97,19 @@ fn entries(window: &Window) -> Vec<Entry> {
     entries
 }
 
-fn push_entries(entries: &mut Vec<Entry>, changes: &TableChanges, change: Change) {
+/// What a row that appears is called: one of a snapshot was there before.
+fn op_of_new(window: &Window) -> u8 {
+    if matches!(window.phase, Phase::Snapshot(_)) { b'r' } else { b'c' }
+}
+
+fn push_entries(entries: &mut Vec<Entry>, changes: &TableChanges, change: Change, new: u8) {
     let Change { ordinal, txn, table, before, after } = change;
     let (table, before, after) = (table as usize, before.map(|r| r as usize), after.map(|r| r as usize));
     let mut push = |op, before, after| {
         entries.push(Entry { ordinal, txn, what: What::Change { table, op, before, after } });
     };
     match (before, after) {
-        (None, after) => push(b'c', None, after),
+        (None, after) => push(new, None, after),
         (before, None) => push(b'd', before, None),
         // A changed key is another row: the old one goes, the new one comes.
         (Some(old), Some(new)) if changes.is_key_changed(old, new) => {
@@ -242,7 +248,8 @@ impl Said {
         // A source without ids of its own has its positions.
         let position = || format!("{}/{}", window.timeline.number, transaction.scn);
         let id = if transaction.gtid.is_empty() { position() } else { transaction.gtid.clone() };
-        let mut source = b",\"snapshot\":\"false\",\"scn\":".to_vec();
+        let is_snapshot = matches!(window.phase, Phase::Snapshot(_));
+        let mut source = format!(",\"snapshot\":\"{is_snapshot}\",\"scn\":").into_bytes();
         push_integer(&mut source, transaction.scn.0);
         source.extend_from_slice(b",\"gtid\":");
         push_text(&mut source, &id);

@@ -1,4 +1,4 @@
-//! `changes`: from the request to a stream that is open, and what is said of it when it ends. What is in it is the
+//! `changes` and `bootstrap`: from the request to a stream that is open, and what is said of it when it ends. What is in it is the
 //! answer's.
 
 use std::pin::Pin;
@@ -29,13 +29,8 @@ pub(crate) async fn changes(
     request: Request<Body>,
 ) -> Result<Response, Problem> {
     let served = server.source(&caller, &name)?;
-    let (parts, body) = request.into_parts();
-    let mut parameters = Parameters::default();
-    parameters.add_query(parts.uri.query().unwrap_or_default())?;
-    if parts.method == http::Method::POST {
-        parameters.add_json(&read_body(&parts.headers, body, server.limits.request_bytes).await?)?;
-    }
-    let request = ask::read(parameters, &parts.headers, &caller, &*server.guests)?;
+    let (parameters, headers) = parameters(&server, request).await?;
+    let request = ask::read(parameters, &headers, &caller, &*server.guests)?;
     let (asked, from, meter) = (request.asked, request.from, Meter::default());
     let subscriber = Subscriber {
         grant: caller.name().to_owned(),
@@ -48,6 +43,47 @@ pub(crate) async fn changes(
     let seat = enter(&server, subscriber)?;
     let stop = server.ending.subscribe();
     let answer = server.answers.open(served, asked, request.encoding, meter, stop).await?;
+    Ok(streamed(answer, seat, from))
+}
+
+/// `GET|POST /v1/sources/{source}/bootstrap`
+pub(crate) async fn bootstrap(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Place(name): Place<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let served = server.snapshots(&caller, &name)?;
+    let (parameters, headers) = parameters(&server, request).await?;
+    let request = ask::read_snapshot(parameters, &headers, &caller, &*server.guests)?;
+    let (wanted, meter) = (request.wanted, Meter::default());
+    let from = if wanted.have.is_some() { "checkpoint" } else { "snapshot" };
+    let subscriber = Subscriber {
+        grant: caller.name().to_owned(),
+        name: request.name,
+        source: name,
+        format: wanted.format,
+        label: server.metrics.label(&wanted.subscriber),
+        meter: meter.clone(),
+    };
+    let seat = enter(&server, subscriber)?;
+    let stop = server.ending.subscribe();
+    let answer = server.answers.open_snapshot(served, wanted, request.encoding, meter, stop).await?;
+    Ok(streamed(answer, seat, from.to_owned()))
+}
+
+/// Query and body.
+async fn parameters(server: &Server, request: Request<Body>) -> Result<(Parameters, HeaderMap), Problem> {
+    let (parts, body) = request.into_parts();
+    let mut parameters = Parameters::default();
+    parameters.add_query(parts.uri.query().unwrap_or_default())?;
+    if parts.method == http::Method::POST {
+        parameters.add_json(&read_body(&parts.headers, body, server.limits.request_bytes).await?)?;
+    }
+    Ok((parameters, parts.headers))
+}
+
+fn streamed(answer: Answer, seat: Seat, from: String) -> Response {
     let subscriber = &seat.subscriber;
     tracing::info!(
         subscriber = subscriber.label, source = subscriber.source, format = ?subscriber.format, from,
@@ -58,7 +94,7 @@ pub(crate) async fn changes(
     *response.headers_mut() = answer.headers();
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
     *response.body_mut() = Body::new(Stream { answer, seat, end: End::Cut });
-    Ok(response)
+    response
 }
 
 fn enter(server: &Server, subscriber: Subscriber) -> Result<Seat, Problem> {

@@ -80,6 +80,7 @@ pub struct Relay {
 /// What every request may need.
 pub(crate) struct Server {
     served: Vec<Served>,
+    snapshots: Vec<SnapshotsServed>,
     guests: Arc<dyn Guests>,
     operator: Arc<dyn Operator>,
     answers: Answers,
@@ -99,11 +100,12 @@ impl Relay {
         let failed = |source| RelayError::Listen { listen: config.listen, source };
         let listener = listen(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let RelayParts { served, snapshots: _, guests, operator, metrics } = parts;
+        let RelayParts { served, snapshots, guests, operator, metrics } = parts;
         let answers = Answers::new(Arc::clone(&guests), AnswerConfig::default());
         metrics.serve(&served, &answers);
         let server = Server {
             served,
+            snapshots,
             guests,
             operator,
             answers,
@@ -141,16 +143,23 @@ impl Relay {
 impl Server {
     /// A source that the caller may read. Whoever may not read it does not learn whether it is there.
     fn source(&self, caller: &Caller, name: &str) -> Result<&Served, Problem> {
-        if !caller.reads(name) {
-            let detail = format!(
-                "the source \"{}\" is not granted; ask for another, or have the grant widened",
-                shown(name)
-            );
-            return Err(Problem::new(Code::NotGranted, detail));
-        }
+        granted(caller, name)?;
         self.served.iter().find(|served| served.name == name).ok_or_else(|| {
             let detail =
                 format!("no source is named \"{}\"; GET /v1/sources for those that there are", shown(name));
+            Problem::new(Code::UnknownSource, detail)
+        })
+    }
+
+    /// The snapshot storage of a source that the caller may read.
+    fn snapshots(&self, caller: &Caller, name: &str) -> Result<&SnapshotsServed, Problem> {
+        granted(caller, name)?;
+        self.snapshots.iter().find(|served| served.source == name).ok_or_else(|| {
+            let detail = format!(
+                "there is no snapshot storage of a source named \"{}\" here; ask a relay that has it, or set `store` of \
+                 `[source.bootstrap]`",
+                shown(name)
+            );
             Problem::new(Code::UnknownSource, detail)
         })
     }
@@ -163,6 +172,17 @@ impl Server {
             }
         }
     }
+}
+
+fn granted(caller: &Caller, source: &str) -> Result<(), Problem> {
+    if caller.reads(source) {
+        return Ok(());
+    }
+    let detail = format!(
+        "the source \"{}\" is not granted; ask for another, or have the grant widened",
+        shown(source)
+    );
+    Err(Problem::new(Code::NotGranted, detail))
 }
 
 impl fmt::Debug for Relay {

@@ -40,8 +40,9 @@ pub(crate) struct Route {
     handler: MethodRouter<Arc<Server>>,
 }
 
-/// The path whose query is read.
+/// The paths whose query is read.
 const CHANGES: &str = "/v1/sources/{source}/changes";
+const BOOTSTRAP: &str = "/v1/sources/{source}/bootstrap";
 
 /// All of them.
 pub(crate) fn routes() -> Vec<Route> {
@@ -54,6 +55,8 @@ pub(crate) fn routes() -> Vec<Route> {
         reading("/v1/sources/{source}/schemas/{id}", Need::Grant, get(catalogue::schema)),
         reading(CHANGES, Need::Grant, get(changes::changes)),
         acting(CHANGES, Need::Grant, post(changes::changes)),
+        reading(BOOTSTRAP, Need::Grant, get(changes::bootstrap)),
+        acting(BOOTSTRAP, Need::Grant, post(changes::bootstrap)),
         reading("/v1/openapi.json", Need::Grant, get(admin::openapi)),
         reading("/v1/admin/sources", Need::Admin, get(admin::sources)),
         reading("/v1/admin/subscriptions", Need::Admin, get(admin::subscriptions)),
@@ -160,7 +163,7 @@ fn check(
     }
     request.extensions_mut().insert(caller);
     match path {
-        Some(CHANGES) => server.check_going_on(),
+        Some(CHANGES | BOOTSTRAP) => server.check_going_on(),
         _ => no_parameters(request),
     }
 }

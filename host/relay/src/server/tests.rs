@@ -67,15 +67,20 @@ fn every_error_code_is_listed_and_no_other() {
 }
 
 #[test]
-fn every_parameter_of_changes_is_described_for_both_methods() {
+fn every_parameter_of_a_stream_is_described_for_both_methods() {
     let document = document();
-    let known: BTreeSet<&str> = ask::PARAMETERS.into_iter().collect();
-    let parameters =
-        document["paths"]["/v1/sources/{source}/changes"]["get"]["parameters"].as_array().unwrap();
-    let in_query = parameters.iter().filter(|p| p["in"] == "query").map(|p| p["name"].as_str().unwrap());
-    assert_eq!(in_query.collect::<BTreeSet<_>>(), known);
-    let members = document["components"]["schemas"]["Changes"]["properties"].as_object().unwrap();
-    assert_eq!(members.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    for (path, schema, known) in [
+        ("changes", "Changes", &ask::PARAMETERS[..]),
+        ("bootstrap", "Bootstrap", &ask::SNAPSHOT_PARAMETERS[..]),
+    ] {
+        let known: BTreeSet<&str> = known.iter().copied().collect();
+        let operation = &document["paths"][format!("/v1/sources/{{source}}/{path}")]["get"];
+        let parameters = operation["parameters"].as_array().unwrap();
+        let in_query = parameters.iter().filter(|p| p["in"] == "query").map(|p| p["name"].as_str().unwrap());
+        assert_eq!(in_query.collect::<BTreeSet<_>>(), known);
+        let members = document["components"]["schemas"][schema]["properties"].as_object().unwrap();
+        assert_eq!(members.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    }
 }
 
 #[test]

@@ -14,10 +14,11 @@ use tidemill_event::{Checkpoint, Position, Scn};
 
 use super::caller::Caller;
 use super::time;
-use crate::answer::Encoding;
+use crate::answer::{Encoding, SnapshotWanted};
 use crate::asked::{Asked, Begin, Format};
 use crate::problem::{Code, Problem};
 use crate::served::Guests;
+use crate::snapshots::SnapshotPath;
 
 pub(crate) use parameters::{Parameters, bad, shown};
 pub(crate) use select::Known;
@@ -35,6 +36,20 @@ pub(crate) const PARAMETERS: [&str; 12] = [
     "follow",
     "bytes",
     "heartbeat",
+    "name",
+];
+
+/// Every parameter of a snapshot or of deltas.
+pub(crate) const SNAPSHOT_PARAMETERS: [&str; 10] = [
+    "checkpoint",
+    "tables",
+    "columns",
+    "partition",
+    "filter",
+    "projection",
+    "format",
+    "path",
+    "bytes",
     "name",
 ];
 
@@ -76,11 +91,56 @@ pub(crate) fn read(
     let name = name(take.take("name"))?;
     let encoding = encoding(headers);
     parameters.finish(&PARAMETERS)?;
-    let subscriber =
-        if name.is_empty() { caller.name().to_owned() } else { format!("{}/{name}", caller.name()) };
+    let subscriber = subscriber(caller, &name);
     let heartbeat = Duration::from_secs(heartbeat.unwrap_or(HEARTBEAT.1));
     let asked = Asked { begin, selection, format, follow, bytes_max, heartbeat, subscriber };
     Ok(Request { asked, encoding, name, from })
+}
+
+/// A request for a snapshot or deltas that can be answered.
+#[derive(Debug)]
+pub(crate) struct SnapshotRequest {
+    pub(crate) wanted: SnapshotWanted,
+    pub(crate) encoding: Encoding,
+    /// The name that the subscriber gives itself, or nothing.
+    pub(crate) name: String,
+}
+
+/// Reads the parameters of a request for a snapshot or deltas.
+pub(crate) fn read_snapshot(
+    mut parameters: Parameters,
+    headers: &HeaderMap,
+    caller: &Caller,
+    guests: &dyn Guests,
+) -> Result<SnapshotRequest, Problem> {
+    let take = &mut parameters;
+    let format = match format(take.take("format"), headers)? {
+        Format::Events => {
+            return Err(bad("a snapshot has no server-sent events; give frames, arrow or json as `format`"));
+        }
+        format => format,
+    };
+    let have = take.take("checkpoint").map(|text| decode_checkpoint(&text)).transpose()?;
+    let selection = select::selection(take, &Known { caller, guests })?;
+    let path = match take.take("path").as_deref() {
+        None | Some("auto") => SnapshotPath::Auto,
+        Some("whole") => SnapshotPath::Whole,
+        Some("deltas") => SnapshotPath::Deltas,
+        Some(other) => {
+            return Err(bad(format!("`path` cannot be \"{}\"; give auto, whole or deltas", shown(other))));
+        }
+    };
+    let bytes_max = take.take("bytes").map(|text| number("bytes", &text, 1..=u64::MAX)).transpose()?;
+    let name = name(take.take("name"))?;
+    parameters.finish(&SNAPSHOT_PARAMETERS)?;
+    let subscriber = subscriber(caller, &name);
+    let wanted = SnapshotWanted { have, selection, path, format, bytes_max, subscriber };
+    Ok(SnapshotRequest { wanted, encoding: encoding(headers), name })
+}
+
+/// What metrics call it.
+fn subscriber(caller: &Caller, name: &str) -> String {
+    if name.is_empty() { caller.name().to_owned() } else { format!("{}/{name}", caller.name()) }
 }
 
 /// Where it begins. What a browser says that it saw last counts before what its page asked for at first.
