@@ -1,5 +1,5 @@
-//! What tests use in the place of others: Python, which reads what the relay serves, and the object stores of the clouds,
-//! each on loopback with private data and ended with its owner.
+//! What tests use in the place of others: Python and Java, which read what the relay and bootstrap
+//! serve, and the object stores of the clouds, each on loopback with private data and ended with its owner.
 //!
 //! A stand-in is what could be had here, not the cloud: what a test finds on it is true of its program and of the way that
 //! ours speaks. Each says where it differs.
@@ -20,4 +20,4 @@ pub mod s3;
 mod tools;
 
 pub use error::StandInError;
-pub use tools::python;
+pub use tools::{java, python};

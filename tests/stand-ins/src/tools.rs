@@ -12,6 +12,11 @@ pub fn python(group: &str) -> Result<PathBuf, StandInError> {
     Ok(obtain("python", &[group])?.join("bin/python"))
 }
 
+/// The home of a Java that Spark runs on.
+pub fn java() -> Result<PathBuf, StandInError> {
+    obtain("java", &[])
+}
+
 /// The directory of a program, obtained when it is not there: some seconds and a download, the first time.
 /// `TIDEMILL_TOOLS` names another place than `.tools` of the repository.
 pub(crate) fn obtain(name: &'static str, arguments: &[&str]) -> Result<PathBuf, StandInError> {
