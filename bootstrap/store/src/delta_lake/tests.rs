@@ -14,8 +14,8 @@ fn file(directory: &str, number: u32, crc32c: u32) -> BaseFile {
     BaseFile {
         object: ObjectRef { path: format!("{directory}/part-{number:05}-a1.parquet"), bytes: 100, crc32c },
         rows: 10,
-        first_key: format!("01800000000000{number:02}00"),
-        last_key: format!("01800000000000{number:02}ff"),
+        first_key: format!("0200000000000000{number:02}"),
+        last_key: format!("02000000000000ff{number:02}"),
         schema: "s".to_owned(),
         at: at(0),
     }
