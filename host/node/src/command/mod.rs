@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod consume;
 pub mod demo;
 pub mod relay;
+pub mod snapshot;
 pub mod tail;
 pub mod up;
 pub mod verify;
@@ -40,6 +41,9 @@ pub enum Command {
     /// Look at the checkpoints of subscriptions, or move one. No process may run on the same data meanwhile.
     #[command(subcommand)]
     Checkpoint(checkpoint::Command),
+    /// Look into snapshot storage where it lies, without the service that writes it.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Compare a source with its snapshot storage, while both are in use: only real differences are reported.
     Verify(verify::Arguments),
     /// Watch a shop's real MySQL transactions flow through a policy, a filter, a mask and a consumer.
