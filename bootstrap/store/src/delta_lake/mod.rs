@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! <db>.<table>/ ─┬─ snap-…/part-….parquet        the files, written before
-//!                └─ _delta_log/<version>.json     remove what the last commit named, add what this base has
+//!                ├─ _delta_log/<version>.json     remove what the last commit named, add what this base has
+//!                └─ _delta_log/<version>.checkpoint.parquet     every 20th version, whole: older commits may go
 //! ```
 //!
 //! A commit stands by itself: it names the protocol, the schema and every live file, so the last one alone tells what the next
@@ -13,6 +14,7 @@
 //! outsiders' OPTIMIZE, VACUUM and appends away from our files, and would bring about 240 dependencies.
 
 mod actions;
+mod checkpoint;
 mod columns;
 mod statistics;
 #[cfg(test)]
@@ -25,10 +27,17 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use serde_json::json;
 use tidemill_event::Remedy;
 
 use crate::{BaseFile, BaseVersion, HintError, Hints, Manifest, Store, TableState, random_id};
 use actions::{Action, Add, Base, CommitInfo, Format, MetaData, Protocol, Remove, Txn};
+
+/// Every so many versions there is a checkpoint.
+const CHECKPOINT_VERSIONS: u64 = 20;
+/// What follows the version in the name of a commit, and of a checkpoint.
+const COMMIT: &str = "json";
+const CHECKPOINT: &str = "checkpoint.parquet";
 
 /// Why a base has no Delta Lake metadata (yet). The base itself is published all the same.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +137,10 @@ impl DeltaLog {
             let next = last.as_ref().map_or(0, |last| last.version + 1);
             let commit = commit(manifest, state, base, root, last.as_ref());
             if self.create(next, &commit).await? {
+                if next > 0 && next.is_multiple_of(CHECKPOINT_VERSIONS) {
+                    self.checkpoint(next, &commit).await?;
+                    self.forget(next, state.older.len() as u64).await?;
+                }
                 return Ok(Some(next));
             }
             // Another writer was first: what it published decides whether ours still has a place.
@@ -137,21 +150,49 @@ impl DeltaLog {
 
     /// The newest commit.
     async fn last(&self) -> Result<Option<Commit>, DeltaError> {
-        let mut listed = self.objects.list(Some(&self.directory));
-        let mut newest = None;
-        while let Some(object) = listed.try_next().await.map_err(self.failed("list"))? {
-            let version =
-                object.location.filename().and_then(|name| name.strip_suffix(".json")?.parse().ok());
-            newest = newest.max(version);
-        }
-        match newest {
-            Some(version) => self.read(version).await.map(Some),
+        match self.list().await?.into_iter().filter(|(_, kind)| *kind == COMMIT).max() {
+            Some((version, _)) => self.read(version).await.map(Some),
             None => Ok(None),
         }
     }
 
+    /// The versions that have files, with the rest of their names.
+    async fn list(&self) -> Result<Vec<(u64, String)>, DeltaError> {
+        let listed = self.objects.list(Some(&self.directory)).try_filter_map(|object| async move {
+            let name = object.location.filename().and_then(|name| name.split_once('.'));
+            Ok(name.and_then(|(version, kind)| Some((version.parse().ok()?, kind.to_owned()))))
+        });
+        listed.try_collect().await.map_err(self.failed("list"))
+    }
+
+    /// Writes what the table is at that version, and that readers may begin there.
+    async fn checkpoint(&self, version: u64, commit: &[Action]) -> Result<(), DeltaError> {
+        let (file, size) = checkpoint::encode(commit);
+        let put = self.objects.put(&self.path(version, CHECKPOINT), file.into()).await;
+        put.map_err(self.failed("write a checkpoint"))?;
+        let last = json!({ "version": version, "size": size }).to_string();
+        let put = self.objects.put(&self.directory.clone().join("_last_checkpoint"), last.into()).await;
+        put.map(drop).map_err(self.failed("write a checkpoint"))
+    }
+
+    /// Removes the files of versions that nobody can read any more, for what they name is gone: all before the newest
+    /// checkpoint that every version that is kept is behind. `older` versions are kept besides the newest.
+    async fn forget(&self, newest: u64, older: u64) -> Result<(), DeltaError> {
+        let listed = self.list().await?;
+        let oldest = newest.saturating_sub(older.max(CHECKPOINT_VERSIONS));
+        let checkpoints = listed.iter().filter(|(version, kind)| kind == CHECKPOINT && *version <= oldest);
+        let Some(first) = checkpoints.map(|(version, _)| *version).max() else { return Ok(()) };
+        // The oldest first: what is left never begins with a gap.
+        let gone: BTreeSet<&(u64, String)> = listed.iter().filter(|(version, _)| *version < first).collect();
+        for (version, kind) in gone {
+            let removed = self.objects.delete(&self.path(*version, kind)).await;
+            removed.map_err(self.failed("remove old versions"))?;
+        }
+        Ok(())
+    }
+
     async fn read(&self, version: u64) -> Result<Commit, DeltaError> {
-        let object = self.objects.get(&self.path(version)).await.map_err(self.failed("read"))?;
+        let object = self.objects.get(&self.path(version, COMMIT)).await.map_err(self.failed("read"))?;
         let bytes = object.bytes().await.map_err(self.failed("read"))?;
         let mut commit = Commit { version, ..Commit::default() };
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -178,15 +219,15 @@ impl DeltaLog {
             text.push('\n');
         }
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.objects.put_opts(&self.path(version), text.into(), options).await {
+        match self.objects.put_opts(&self.path(version, COMMIT), text.into(), options).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
             Err(error) => Err(self.failed("commit")(error)),
         }
     }
 
-    fn path(&self, version: u64) -> Path {
-        self.directory.clone().join(format!("{version:020}.json"))
+    fn path(&self, version: u64, kind: &str) -> Path {
+        self.directory.clone().join(format!("{version:020}.{kind}"))
     }
 
     fn failed(&self, action: &'static str) -> impl Fn(object_store::Error) -> DeltaError {

@@ -81,7 +81,7 @@ fn log() -> DeltaLog {
 }
 
 async fn lines(log: &DeltaLog, version: u64) -> Vec<Action> {
-    let bytes = log.objects.get(&log.path(version)).await.unwrap().bytes().await.unwrap();
+    let bytes = log.objects.get(&log.path(version, COMMIT)).await.unwrap().bytes().await.unwrap();
     bytes
         .split(|b| *b == b'\n')
         .filter(|l| !l.is_empty())
@@ -178,7 +178,7 @@ async fn a_base_that_is_not_published_is_in_no_log() {
 #[tokio::test]
 async fn a_log_that_others_wrote_is_refused_with_what_to_do() {
     let log = log();
-    log.objects.put(&log.path(0), "{\"domainMetadata\":{}}\n".into()).await.unwrap();
+    log.objects.put(&log.path(0, COMMIT), "{\"domainMetadata\":{}}\n".into()).await.unwrap();
     let error = log.publish(&manifest(1, 5), &table(&[], base(5, "x", &[1]))).await.unwrap_err();
     assert_eq!(error.remedy(), Remedy::Fix);
     assert!(
@@ -187,6 +187,63 @@ async fn a_log_that_others_wrote_is_refused_with_what_to_do() {
             .contains("shop/shop.orders/_delta_log is not as it was written; delete that directory"),
         "{error}"
     );
+}
+
+async fn versions(log: &DeltaLog, kind: &str) -> Vec<u64> {
+    let mut all: Vec<_> =
+        log.list().await.unwrap().into_iter().filter(|(_, k)| k == kind).map(|(v, _)| v).collect();
+    all.sort_unstable();
+    all
+}
+
+#[tokio::test]
+async fn every_twentieth_version_is_a_checkpoint_and_what_nobody_can_read_goes() {
+    let log = log();
+    for number in 0..=65 {
+        let state = table(&[], base(5 + number, "x", &[number as u32, 7]));
+        assert_eq!(log.publish(&manifest(1 + number, 5), &state).await.unwrap(), Some(number));
+    }
+    assert_eq!(versions(&log, CHECKPOINT).await, [40, 60]);
+    assert_eq!(versions(&log, COMMIT).await, (40..=65).collect::<Vec<_>>());
+    let hint = log.objects.get(&log.directory.clone().join("_last_checkpoint")).await.unwrap();
+    let hint: serde_json::Value = serde_json::from_slice(&hint.bytes().await.unwrap()).unwrap();
+    assert_eq!(hint, json!({ "version": 60, "size": 5 }));
+}
+
+#[tokio::test]
+async fn versions_whose_files_are_kept_stay_in_the_log() {
+    let log = log();
+    for number in 0..=80 {
+        let mut state = table(&[], base(5 + number, "x", &[1]));
+        state.older = (0..number.min(55)).map(|n| format!("older {n}")).collect();
+        log.publish(&manifest(1 + number, 5), &state).await.unwrap();
+    }
+    assert_eq!(versions(&log, COMMIT).await.first(), Some(&20), "25 is the oldest that is kept");
+}
+
+#[tokio::test]
+async fn a_checkpoint_has_what_its_commit_has() {
+    use arrow_array::cast::AsArray;
+    use arrow_array::{Array, StructArray};
+    let state = table(&["datetime"], base(5, "x", &[1, 2]));
+    let commit = commit(&manifest(1, 5), &state, state.base.as_ref().unwrap(), "shop.orders", None);
+    let (file, size) = checkpoint::encode(&commit);
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 100).unwrap();
+    let batches: Vec<_> = reader.map(Result::unwrap).collect();
+    let [batch] = batches.as_slice() else { panic!("one batch") };
+    let column = |name: &str| batch.column_by_name(name).unwrap().as_struct();
+    let counts =
+        ["txn", "add", "metaData", "protocol"].map(|name| column(name).len() - column(name).null_count());
+    assert_eq!((size, counts), (5, [1, 2, 1, 1]));
+    let text = |of: &StructArray, name: &str| {
+        let texts = of.column_by_name(name).unwrap().as_string::<i32>();
+        texts.iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let adds: Vec<&Add> =
+        commit.iter().filter_map(|a| if let Action::Add(a) = a { Some(a) } else { None }).collect();
+    assert_eq!(text(column("add"), "path"), adds.iter().map(|a| a.path.clone()).collect::<Vec<_>>());
+    assert_eq!(text(column("add"), "stats"), adds.iter().map(|a| a.stats.clone()).collect::<Vec<_>>());
+    assert_eq!(text(column("metaData"), "schemaString"), [columns::schema_string(&state.schema)]);
 }
 
 /// A commit is read by other programs, so its text is kept: `BLESS=1` writes it anew.
@@ -215,7 +272,7 @@ async fn the_text_of_a_commit_is_golden() {
     let log = log();
     log.publish(&manifest(1, 5), &table(&types, base(5, "x", &[1]))).await.unwrap();
     log.publish(&manifest(2, 9), &table(&types, base(9, "y", &[1, 0xabc]))).await.unwrap();
-    let bytes = log.objects.get(&log.path(1)).await.unwrap().bytes().await.unwrap();
+    let bytes = log.objects.get(&log.path(1, COMMIT)).await.unwrap().bytes().await.unwrap();
     let id = log.last().await.unwrap().unwrap().metadata.unwrap().id;
     assert_eq!(id.len(), 36, "{id}");
     let text = String::from_utf8(bytes.to_vec()).unwrap().replace(&id, "ID");
