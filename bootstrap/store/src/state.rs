@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tidemill_event::{Checkpoint, Phase, Position, Scn, TableName};
+use tidemill_event::{Checkpoint, Phase, Position, Scn, TableName, TableSchema};
 
 use crate::{StoredSchema, TableKey};
 
@@ -270,6 +270,15 @@ impl TableState {
             deltas_since: Position::default(),
             next_field,
             delta_version: None,
+        }
+    }
+
+    /// The stored form of that schema for a copy of this table. Who copies and who follows make it each by themselves, and
+    /// alike: what a copy replaces keeps its field ids to itself.
+    pub fn copy_schema(&self, schema: &TableSchema) -> StoredSchema {
+        match &self.phase {
+            TablePhase::Cloning(_) => StoredSchema::new(schema, 1),
+            TablePhase::Ready | TablePhase::Stale { .. } => StoredSchema::new(schema, self.next_field),
         }
     }
 }
