@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tidemill_event::TableName;
 use tokio::sync::{Notify, watch};
 
-use crate::CloneStatus;
+use crate::{CloneStatus, TableStage};
 
 /// A handle on a clone, cheap to clone. It can be made before the clone is.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +78,14 @@ impl CloneControl {
     }
 
     fn request(&self, table: TableName, request: TableRequest) {
+        if request != TableRequest::Forget {
+            self.update(|status| {
+                let progress = status.tables.entry(table.clone()).or_default();
+                if progress.stage.is_end() {
+                    progress.stage = TableStage::Waiting;
+                }
+            });
+        }
         self.change(|requests| requests.add(table, request));
     }
 
