@@ -1,12 +1,13 @@
 //! One table in a store, written by the real writer, beside the rows that it must have.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemill_bootstrap_store::{
     BaseVersion, ChunkWriter, DeltaLake, MergeOptions, Retention, RunBuilder, Store, StoredSchema, Swept,
-    TableId, TableKey, TablePhase, TableState, Writer, WriterOptions, merge_base, table_root,
+    TableId, TableKey, TablePhase, TableState, Writer, WriterOptions, merge_base, table_root, trim,
 };
 use tidemill_event::{Position, Scn};
 use tidemill_world::objects;
@@ -23,6 +24,8 @@ pub struct Lake {
     pub rows: Rows,
     /// The digest of each version that was published, by its SCN.
     pub published: BTreeMap<u64, Digest>,
+    /// What is kept of old versions.
+    pub keep: Retention,
     writer: Writer,
     id: TableId,
     url: String,
@@ -48,7 +51,9 @@ impl Lake {
         let options = WriterOptions { hints, ..WriterOptions::default() };
         let writer = store.open_writer(options).await.expect("nobody else writes");
         let (published, url) = (BTreeMap::new(), url.to_owned());
-        let mut lake = Lake { table, rows, published, writer, id: 0, url, scn: 100, random: 1 };
+        // Whoever wants garbage to be collected says less.
+        let keep = Retention { keep_versions: 100, ..Retention::default() };
+        let mut lake = Lake { table, rows, published, writer, id: 0, url, scn: 100, random: 1, keep };
         lake.copy().await;
         lake.publish().await;
         lake
@@ -56,8 +61,12 @@ impl Lake {
 
     /// The URL of the table's directory.
     pub fn url(&self) -> String {
-        // What is escaped in a path stands escaped once more in a URL.
         format!("{}/shop/{}", self.url, table_root(self.table.schema.name()))
+    }
+
+    /// The table's directory, where the store is one.
+    pub fn path(&self) -> PathBuf {
+        self.url().strip_prefix("file://").expect("the store is a directory").into()
     }
 
     /// What writes it.
@@ -154,7 +163,8 @@ impl Lake {
             row_group_rows: 300,
             ..MergeOptions::default()
         };
-        let (state, id) = (self.state(), self.id);
+        let (state, id, keep) = (self.state(), self.id, self.keep.clone());
+        let now = WriterOptions::default().now_us;
         let merged = merge_base(self.writer.store(), &state, at(self.scn), &options).await;
         let (base, _) = merged.expect("the base is written");
         self.published.insert(self.scn, self.digest());
@@ -163,14 +173,16 @@ impl Lake {
                 let table = draft.tables.get_mut(&id).expect("it was made");
                 table.base = Some(base);
                 table.merged_runs.append(&mut table.runs);
+                trim(draft, &keep, now());
             })
             .await
             .expect("the base is committed");
     }
 
-    /// Lets go of everything but the newest versions.
-    pub async fn collect(&self, keep: &Retention) -> Swept {
+    /// Removes what is not kept any more, as it will be a year from now: whatever is not the newest is old by then.
+    pub async fn collect(&self) -> Swept {
         let now = WriterOptions::default().now_us;
-        self.writer.collect_garbage(keep, now()).await.expect("garbage is collected")
+        let year = Duration::from_secs(365 * 86_400).as_micros() as i64;
+        self.writer.collect_garbage(&self.keep, now() + year).await.expect("garbage is collected")
     }
 }

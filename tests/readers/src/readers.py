@@ -90,10 +90,10 @@ def with_delta_rs(request):
     table = deltalake.DeltaTable(
         request["table"], version=request.get("version"), storage_options=request.get("settings")
     )
-    history = {"scn": table.history(1)[0]["tidemill"]["scn"]}
+    (commit,) = [commit for commit in table.history() if commit["version"] == table.version()]
     builder = deltalake.QueryBuilder().register("t", table)
     condition = f" WHERE {request['where']}" if request.get("where") else ""
-    return pa.table(builder.execute(f"SELECT * FROM t{condition}").read_all()), history
+    return pa.table(builder.execute(f"SELECT * FROM t{condition}").read_all()), commit["tidemill"]
 
 
 def with_polars_delta(request):
@@ -218,11 +218,13 @@ def outsider(request):
 
     table = deltalake.DeltaTable(request["table"])
     some = with_delta_rs(request)[0].slice(0, 1)
+    loose = {"retention_hours": 0, "dry_run": False, "enforce_retention_duration": False}
     attempts = {
         "append": lambda: deltalake.write_deltalake(table, some, mode="append"),
         "delete": lambda: table.delete("true"),
         "optimize": lambda: table.optimize.compact(),
-        "vacuum": lambda: table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False),
+        "vacuum": lambda: table.vacuum(**loose),
+        "full vacuum": lambda: table.vacuum(full=True, **loose),
     }
     answers = {}
     for name, attempt in attempts.items():

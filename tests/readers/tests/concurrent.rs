@@ -3,11 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::json;
 use tempfile::tempdir;
-use tidemill_bootstrap_store::Retention;
 use tidemill_readers_tests::{Lake, Readers, Seen, Table};
 use tokio::sync::watch;
 
@@ -42,17 +40,12 @@ async fn a_reader_sees_one_whole_version_whatever_is_published_and_collected() {
         all.push((reading, reads));
     }
     // Enough for a reader that begins now, with the versions that are published before we wait for it.
-    let keep = Retention {
-        keep_manifests: Duration::ZERO,
-        keep_versions: 4,
-        grace: Duration::ZERO,
-        ..Retention::default()
-    };
+    lake.keep.keep_versions = 4;
     let mut swept = 0;
     for number in 0..40 {
         lake.change(50, 2500).await;
         lake.publish().await;
-        swept += lake.collect(&keep).await.objects;
+        swept += lake.collect().await.objects;
         // Every second version waits for everyone, so that versions do not outrun a slow reader.
         if number % 2 == 0 {
             for (_, reads) in &mut all {

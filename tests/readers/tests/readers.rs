@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use tidemill_readers_tests::{ALL, DELTA, Digest, Lake, Readers, Rows, Table, digest};
@@ -94,33 +97,50 @@ fn filter(readers: &mut Readers, lake: &Lake, condition: &str, expected: &Digest
 #[tokio::test(flavor = "multi_thread")]
 async fn delta_lake_shows_each_version_as_it_was() {
     let (directory, mut readers) = (tempdir().unwrap(), Readers::start());
-    let mut lake = Lake::create(directory.path(), Table::orders(), Table::fill(1000)).await;
-    for _ in 0..4 {
-        lake.change(100, 1200).await;
+    let mut lake = Lake::create(directory.path(), Table::orders(), Table::fill(300)).await;
+    // Behind the twentieth version there is a checkpoint that readers begin at.
+    for _ in 0..23 {
+        lake.change(30, 400).await;
         lake.publish().await;
     }
     for (version, (scn, expected)) in lake.published.iter().enumerate() {
         for reader in DELTA {
             let seen = readers.read(reader, &lake.url(), &json!({ "version": version }));
             assert_eq!(&seen.digest, expected, "{reader}, version {version}");
-            assert!(seen.scn.is_none_or(|seen| seen == *scn));
+            assert!(seen.scn.is_none_or(|seen| seen == *scn), "{reader}, version {version}: {:?}", seen.scn);
         }
     }
+    // As a log is whose older commits went.
+    for version in 0..20 {
+        std::fs::remove_file(lake.path().join(format!("_delta_log/{version:020}.json"))).unwrap();
+    }
+    for reader in DELTA {
+        assert_eq!(readers.read(reader, &lake.url(), &json!({})).digest, lake.digest(), "{reader}");
+    }
+}
+
+/// The names of all files below.
+fn files(directory: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { BTreeSet::from([path]) }).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_is_nobody_elses_to_change() {
     let (directory, mut readers) = (tempdir().unwrap(), Readers::start());
     let mut lake = Lake::create(directory.path(), Table::orders(), Table::fill(100)).await;
+    lake.change(10, 100).await;
+    lake.publish().await;
+    let before = files(directory.path());
     let refused = readers.ask(&json!({ "reader": "outsider", "table": lake.url() }));
     let refused = refused.as_object().unwrap();
-    assert_eq!(refused.len(), 4);
+    assert_eq!(refused.len(), 5);
     for (attempt, answer) in refused {
         let because = answer.as_str().unwrap_or_else(|| panic!("{attempt} was not refused"));
         assert!(because.contains("tidemillManaged"), "{attempt}: {because}");
     }
-    lake.change(10, 100).await;
-    lake.publish().await;
+    // An append leaves files of its own that no log names.
+    assert!(files(directory.path()).is_superset(&before));
     check(&mut readers, &lake);
 }
 
