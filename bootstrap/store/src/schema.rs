@@ -72,6 +72,12 @@ impl StoredSchema {
         }
     }
 
+    /// Names the schema together with its field ids: a column that was dropped and made again gives another one.
+    pub fn fingerprint(&self) -> String {
+        let fields: Vec<u8> = self.columns.iter().flat_map(|column| column.field.to_le_bytes()).collect();
+        format!("{}-{:08x}", self.id, crc32c::crc32c(&fields))
+    }
+
     /// The source's schema of that table.
     pub fn table_schema(&self, name: &TableName) -> Arc<TableSchema> {
         let column = |c: &StoredColumn| ColumnSchema {

@@ -218,7 +218,7 @@ pub struct BaseFile {
     pub first_key: String,
     /// The last one.
     pub last_key: String,
-    /// The schema of its columns, by [`StoredSchema::id`].
+    /// The schema of its columns, by [`StoredSchema::fingerprint`].
     pub schema: String,
     /// A row of a run loses against a row of this file if its position is not after this one.
     #[serde(with = "position")]

@@ -49,7 +49,15 @@ pub enum DataError {
     #[error("rows of {table} have other columns than the schema that they would be stored with")]
     Schema {
         /// The table.
+        table: String,
+    },
+    /// Files of a table that do not fit together.
+    #[error("{table}: {what}")]
+    Files {
+        /// The table.
         table: TableName,
+        /// What does not fit.
+        what: String,
     },
     /// A value of an old schema that the new one has no place for.
     #[error(
@@ -94,7 +102,10 @@ impl DataError {
     pub fn remedy(&self) -> Remedy {
         match self {
             DataError::Store(error) => error.remedy(),
-            DataError::Columns(_) | DataError::Schema { .. } | DataError::NoKey { .. } => Remedy::Bug,
+            DataError::Columns(_)
+            | DataError::Schema { .. }
+            | DataError::Files { .. }
+            | DataError::NoKey { .. } => Remedy::Bug,
             _ => Remedy::Fix,
         }
     }

@@ -8,15 +8,33 @@
 //!                                └─▶ TableReader ─▶ Scan: live rows, or what changed since
 //! ```
 
-mod base;
-mod chunk;
-mod compact;
-mod error;
-mod log;
+// What a file is.
+mod key;
+mod layout;
+mod mapping;
 mod name;
-mod reader;
-mod run;
 mod widen;
+
+// One file.
+mod read;
+mod write;
+
+// What is written.
+mod chunk;
+mod files;
+mod log;
+mod run;
+mod sorted;
+
+// Many files: read together, and merged.
+mod base;
+mod compact;
+mod lanes;
+mod merge;
+mod reader;
+mod ways;
+
+mod error;
 
 pub use base::{MergeOptions, MergeStats, merge_base};
 pub use chunk::ChunkWriter;

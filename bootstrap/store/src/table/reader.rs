@@ -6,11 +6,22 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::{BooleanBuffer, ScalarBuffer};
 use tidemill_event::{Position, TableSchema};
 
-use crate::{DataError, Store, TableState};
+use super::key::{Key, unhex};
+use super::lanes::{base_files, lanes, wanted_runs};
+use super::mapping::from_stored;
+use super::merge::{Limit, Merge, Rows};
+use super::read::{Bounds, File, Shape};
+use super::ways::{Feed, Rule, Ways};
+use crate::{DataError, Run, Store, TableKey, TableState, limits};
 
 /// One table of one manifest; cheap to clone.
-#[derive(Clone)]
-pub struct TableReader {}
+#[derive(Clone, Debug)]
+pub struct TableReader {
+    store: Store,
+    state: Arc<TableState>,
+    schema: Arc<TableSchema>,
+    applied: Position,
+}
 
 /// What is read.
 #[derive(Clone, Debug, Default)]
@@ -50,47 +61,164 @@ pub struct Batch {
 }
 
 /// Rows as they come.
-pub struct Scan {}
+pub struct Scan {
+    reader: TableReader,
+    batch_rows: usize,
+    state: State,
+}
+
+enum State {
+    /// Nothing was read yet.
+    New(What, Bounds),
+    Live {
+        base: Feed,
+        changes: Feed,
+    },
+    Changed(Feed),
+    Ended,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Live,
+    Changed(Position),
+}
 
 impl TableReader {
     /// A reader of that state, which is of the manifest that was applied up to `applied`.
     pub fn new(store: Store, state: Arc<TableState>, applied: Position) -> TableReader {
-        let _ = (store, state, applied);
-        todo!()
+        let schema = state.schema.table_schema(&state.name);
+        TableReader { store, state, schema, applied }
     }
 
     /// The schema of what is read.
     pub fn schema(&self) -> &Arc<TableSchema> {
-        todo!()
+        &self.schema
     }
 
     /// The live rows, in key order.
     pub fn scan(&self, options: ScanOptions) -> Scan {
-        let _ = options;
-        todo!()
+        self.begin(What::Live, options)
     }
 
     /// The newest version of each key that changed after `since`, in key order.
     pub fn deltas(&self, since: Position, options: ScanOptions) -> Scan {
-        let _ = (since, options);
-        todo!()
+        self.begin(What::Changed(since), options)
     }
 
     /// Bytes of objects that a whole scan reads.
     pub fn whole_bytes(&self) -> u64 {
-        todo!()
+        let base = self.state.base.iter().flat_map(|base| &base.files).map(|file| file.object.bytes);
+        base.sum::<u64>() + self.state.runs.iter().map(|run| run.object.bytes).sum::<u64>()
     }
 
     /// Bytes of objects that deltas since then read.
     pub fn delta_bytes(&self, since: Position) -> u64 {
-        let _ = since;
-        todo!()
+        self.runs_since(since).map(|run| run.object.bytes).sum()
+    }
+
+    fn runs_since(&self, since: Position) -> impl Iterator<Item = &Run> {
+        let runs = self.state.merged_runs.iter().chain(&self.state.runs);
+        runs.filter(move |run| run.upto > since && since < self.applied && run.rows > 0)
+    }
+
+    fn begin(&self, what: What, options: ScanOptions) -> Scan {
+        let batch_rows = match options.batch_rows {
+            0 => limits::BATCH_ROWS,
+            rows => rows,
+        };
+        let bounds = Bounds { after: options.after, upto: options.upto, ranges: options.ranges };
+        Scan { reader: self.clone(), batch_rows, state: State::New(what, bounds) }
+    }
+
+    fn open(&self, what: What, bounds: Bounds) -> Result<State, DataError> {
+        let (shape, bounds) = (Shape::of(&self.state), Arc::new(bounds));
+        let key = &self.state.key;
+        let ways =
+            |lanes: Vec<Vec<File>>, rule| Feed::new(Ways::new(&self.store, &shape, &bounds, lanes, rule));
+        let runs = |runs: Vec<&Run>| -> Vec<Vec<File>> {
+            let hit = runs.into_iter().filter(|run| bounds.may_hit(&run.first_key, &run.last_key));
+            hit.map(|run| vec![File::run(run, key)]).collect()
+        };
+        match (what, key) {
+            (What::Changed(_), TableKey::WholeRow) => {
+                Err(DataError::NoKey { table: self.state.name.clone() })
+            }
+            (What::Changed(since), _) => {
+                Ok(State::Changed(ways(runs(self.runs_since(since).collect()), Rule::Newest(since))))
+            }
+            (What::Live, key) => {
+                let (base, changes) = match key {
+                    TableKey::WholeRow => (Rule::All, Rule::Sum),
+                    _ => (Rule::Newest(Position::default()), Rule::Newest(Position::default())),
+                };
+                let mut files = base_files(&self.state)?;
+                files.retain(|file| bounds.may_hit(&file.file.first_key, &file.file.last_key));
+                let files = lanes(&files).into_iter().map(|lane| lane.into_iter().map(File::base).collect());
+                let base = ways(files.collect(), base);
+                Ok(State::Live { base, changes: ways(runs(wanted_runs(&self.state, None)?), changes) })
+            }
+        }
+    }
+}
+
+impl Bounds {
+    /// Whether a file with those keys may have rows within.
+    fn may_hit(&self, first: &str, last: &str) -> bool {
+        let (Some(first), Some(last)) = (unhex(first), unhex(last)) else { return true };
+        let is_before = self.after.as_ref().is_some_and(|after| Key::of(&last) <= Key::of(after));
+        let is_behind = self.upto.as_ref().is_some_and(|upto| Key::of(&first) > Key::of(upto));
+        !is_before && !is_behind
     }
 }
 
 impl Scan {
     /// The next rows, at least one; `None`: that was all. An error ends the scan.
     pub async fn next(&mut self) -> Result<Option<Batch>, DataError> {
-        todo!()
+        let mut state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::New(what, bounds) => self.reader.open(what, bounds)?,
+            state => state,
+        };
+        let rows = match &mut state {
+            State::Live { base, changes } => {
+                let table = &self.reader.state.name;
+                let is_counted = self.reader.state.key == TableKey::WholeRow;
+                let mut merge = Merge { table, base, changes, is_counted, base_rows: 0, change_rows: 0 };
+                merge.next(self.batch_rows, Limit::None).await?
+            }
+            State::Changed(feed) => changed(feed, self.batch_rows).await?,
+            State::New(..) | State::Ended => return Ok(None),
+        };
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let is_changed = matches!(state, State::Changed(_));
+        self.state = state;
+        self.batch(&rows, is_changed).map(Some)
     }
+
+    fn batch(&self, rows: &Rows, is_changed: bool) -> Result<Batch, DataError> {
+        let types = self.reader.schema.columns().iter().map(|column| &column.data_type);
+        let columns = rows.columns()?;
+        let columns = columns.iter().zip(types).map(|(column, stream)| from_stored(column, stream));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let deleted: Option<BooleanBuffer> =
+            is_changed.then(|| rows.each(|sorted, row| sorted.is_deleted(row)).collect());
+        Ok(Batch {
+            rows: RecordBatch::try_new(Arc::clone(self.reader.schema.arrow()), columns)?,
+            deleted: deleted.filter(|bits| bits.count_set_bits() > 0),
+            scn: rows.scn(),
+            last_key: rows.key_bytes(rows.len() - 1),
+        })
+    }
+}
+
+async fn changed(feed: &mut Feed, rows: usize) -> Result<Rows, DataError> {
+    let mut changed = Rows::default();
+    while changed.len() < rows && feed.fill().await? {
+        let (block, next) = feed.here();
+        let entries = (block.len() - next).min(rows - changed.len());
+        changed.take(feed, entries);
+    }
+    Ok(changed)
 }
