@@ -51,8 +51,8 @@ pub trait ExtractSession: Send {
     ) -> impl Future<Output = Result<Option<Bound>, FetchError>> + Send;
 
     /// Reads one chunk in one consistent read and gives its rows in batches, in no order that anybody may rely on. What `give`
-    /// answers with `false` ends the read with an error. Rows that were given count only if the read succeeds:
-    /// [`FetchError::Redefined`] comes after them where the table is not the one that was described.
+    /// answers with `false` ends the read with an error. Rows that were given count only if the read succeeds.
+    /// [`FetchError::Redefined`]: the table is not the one that was described.
     ///
     /// A table without key is one chunk whose rows cannot be put in the place of those that changed meanwhile. Its read is
     /// exact if no transaction that is not in `low` and ends up to `high` has changes of that table, which the caller sees in

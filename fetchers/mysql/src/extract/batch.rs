@@ -31,7 +31,7 @@ impl BatchMaker {
         let column = |ordinal: &u32| &definition.columns[*ordinal as usize];
         BatchMaker {
             schema: Arc::new(Schema::new(fields)),
-            columns: ordinals.iter().map(|o| Column::new(column(o).kind.clone())).collect(),
+            columns: ordinals.iter().map(|o| Column::new(column(o).sent.clone())).collect(),
             dates_nullable: ordinals.iter().map(|o| column(o).date_nullable).collect(),
             ordinals: ordinals.to_vec(),
             rows: 0,

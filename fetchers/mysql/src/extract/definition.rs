@@ -8,9 +8,9 @@ use tidemill_fetchers_api::extract::{SourceKey, SourceTable};
 use crate::event::Flavour;
 use crate::extract::error::unreadable;
 use crate::extract::session::Server;
-use crate::schema::{describe, is_it};
-use crate::settings::ValuePolicy;
-use crate::table::{Kind, Layout, fault};
+use crate::schema::{DescribedColumn, describe, is_it};
+use crate::settings::{BadText, ValuePolicy};
+use crate::table::{Charset, Kind, Layout, fault};
 use crate::transport::{Connection, Row, TransportError};
 use crate::value::declared::Declared;
 
@@ -25,6 +25,9 @@ pub(super) struct Definition {
 pub(super) struct ReadColumn {
     pub(super) name: String,
     pub(super) kind: Kind,
+    /// How its values come. Labels come as texts in the column's character set: catalogues have `?` for what lies beyond
+    /// U+FFFF, so that the number of a label would not tell its text.
+    pub(super) sent: Kind,
     /// What is no date is NULL.
     pub(super) date_nullable: bool,
     /// The type that the server knows and no log names, whether we show it or not.
@@ -55,13 +58,33 @@ pub(super) async fn of(
         return Err(fault::unreadable(&layout.schema, column, "its definition".to_owned(), why));
     }
     let shown = (0..layout.kinds.len()).filter(|place| !layout.hidden.contains(place));
-    let columns = shown.map(|place| ReadColumn {
-        name: described.columns[place].name.clone(),
-        kind: layout.kinds[place].clone(),
-        date_nullable: layout.dates_nullable[place],
-        declared: described.columns[place].declared(),
+    let columns = shown.map(|place| {
+        let (told, kind) = (&described.columns[place], &layout.kinds[place]);
+        Ok(ReadColumn {
+            name: told.name.clone(),
+            kind: kind.clone(),
+            sent: sent(server.flavour, told, kind).map_err(|why| {
+                fault::unreadable(&layout.schema, Some(place), "its definition".to_owned(), why)
+            })?,
+            date_nullable: layout.dates_nullable[place],
+            declared: told.declared(),
+        })
     });
-    Ok(Some(Definition { columns: columns.collect(), layout }))
+    let columns = columns.collect::<Result<_, FetchError>>()?;
+    Ok(Some(Definition { columns, layout }))
+}
+
+/// A label that is no text of its character set would stop the stream too.
+fn sent(flavour: Flavour, told: &DescribedColumn, kind: &Kind) -> Result<Kind, String> {
+    match kind {
+        Kind::Enum { .. } | Kind::Set { .. } => {
+            let collation = told.collation.ok_or("its character set is not told; leave the table out")?;
+            let charset = Charset::of(flavour, collation, BadText::Error);
+            let charset = charset.map_err(|name| format!("its labels are {name}, which is not decoded"))?;
+            Ok(Kind::Text { length: 1, charset })
+        }
+        other => Ok(other.clone()),
+    }
 }
 
 /// What a caller needs to know of it. A table that cannot be copied is an error that says why.

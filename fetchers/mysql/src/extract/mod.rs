@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! describe ─▶ information schema ─▶ the map that a log would have ─▶ layout ─▶ schema
-//! read     ─▶ low mark ─▶ snapshot ─▶ high mark ─▶ rows, straight into columns ─▶ is the definition still that one?
+//! read     ─▶ low mark ─▶ snapshot ─▶ high mark ─▶ is the definition still that one? ─▶ rows, straight into columns
 //! ```
 //!
 //! What is read when, and what becomes of it, is the caller's.

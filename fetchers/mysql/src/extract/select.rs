@@ -4,6 +4,7 @@
 //! key > (a, b)   is   (k1 = a AND k2 > b) OR (k1 > a)      which the server reads as ranges of the index
 //! ```
 
+use tidemill_event::TableName;
 use tidemill_fetchers_api::extract::{Bound, ChunkRead, SourceKey, SourceTable};
 
 use crate::extract::condition;
@@ -44,21 +45,22 @@ pub(super) fn chunk(chunk: &ChunkRead<'_>, definition: &Definition, sorted: bool
     let index = key.filter(|_| sorted || chunk.after.is_some() || chunk.upto.is_some());
     let index = index.map(|key| key.index).unwrap_or_default();
     let only = if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) };
-    format!("SELECT {} FROM {}{index}{only}{by_key}", list.join(", "), table(chunk.table))
+    format!("SELECT {} FROM {}{index}{only}{by_key}", list.join(", "), full(chunk.table.schema.name()))
 }
 
-fn table(table: &SourceTable) -> String {
-    let name = table.schema.name();
-    format!("{}.{}", quoted(&name.database), quoted(&name.table))
+/// No row of the table, of all its columns: asks for the right to read it.
+pub(super) fn nothing(table: &TableName) -> String {
+    format!("SELECT * FROM {} LIMIT 0", full(table))
+}
+
+fn full(table: &TableName) -> String {
+    format!("{}.{}", quoted(&table.database), quoted(&table.table))
 }
 
 /// What is selected for a column, so that its value comes as our decoder expects it.
 fn value(column: &ReadColumn) -> String {
     let name = quoted(&column.name);
     match (&column.kind, column.declared) {
-        // The number of a label: its text would not tell the error value from an empty label. MariaDB casts to as few bytes
-        // as it needs, and gives eight behind an operator.
-        (Kind::Enum { .. } | Kind::Set { .. }, _) => format!("CAST({name} AS UNSIGNED) | 0"),
         // The log's bytes are wanted, not the text.
         (Kind::Padded { width, .. }, Some(Declared::Shown(_))) => format!("CAST({name} AS BINARY({width}))"),
         _ => name,
@@ -106,7 +108,7 @@ impl<'a> Key<'a> {
         format!(
             "SELECT {} FROM {}{}{} ORDER BY {} LIMIT 2 OFFSET {}",
             literals.join(", "),
-            table(self.table),
+            full(self.table.schema.name()),
             self.index,
             only.unwrap_or_default(),
             self.names().join(", "),

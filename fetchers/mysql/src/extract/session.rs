@@ -94,6 +94,8 @@ impl MySqlSession {
 
     pub(super) async fn describe(&mut self, table: &TableName) -> Result<Option<SourceTable>, FetchError> {
         let Some(definition) = self.definition(table).await? else { return Ok(None) };
+        // Who may not read a column is not shown it either.
+        self.touch(table).await?;
         let described = definition::source_table(&mut self.connection, &self.server, &definition).await?;
         self.known.insert(table.clone(), Arc::new(definition));
         Ok(Some(described))
@@ -120,9 +122,17 @@ impl MySqlSession {
         Ok(now)
     }
 
-    /// In the transaction that read the rows, so that no other definition can have come between.
+    /// Whether all of the table may be read. Within a transaction nobody can define it anew from here on.
+    async fn touch(&mut self, table: &TableName) -> Result<(), FetchError> {
+        let touched = self.connection.try_query(&select::nothing(table)).await;
+        let touched = touched.map_err(|e| self.server.sides.failed(e))?;
+        touched.map(drop).map_err(|refusal| self.server.sides.refused(table, &refusal))
+    }
+
+    /// Before its rows are read, and in their transaction.
     async fn prove(&mut self, known: &Definition) -> Result<(), FetchError> {
         let table = known.layout.schema.name();
+        self.touch(table).await?;
         match self.definition(table).await? {
             Some(now) if now.layout.decodes_as(&known.layout) => Ok(()),
             _ => {
@@ -149,8 +159,8 @@ impl MySqlSession {
         self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
         let marks = marks.within(&mut self.connection, &self.server).await;
         let marks = marks.map_err(|e| self.server.sides.failed(e))?;
-        self.rows(&statement, &known, chunk.columns, give).await?;
         self.prove(&known).await?;
+        self.rows(&statement, &known, chunk.columns, give).await?;
         self.run("COMMIT").await?;
         Ok(marks)
     }

@@ -28,7 +28,7 @@ use crate::ddl::Definition;
 use crate::place::Place;
 
 pub(crate) use ask::{Asker, answer, describe, is_it};
-pub(crate) use described::{Described, Misfit, is_incomplete, may_hide_types};
+pub(crate) use described::{Described, DescribedColumn, Misfit, is_incomplete, may_hide_types};
 use disk::Disk;
 
 /// A table's definition over a stretch of one server's log.

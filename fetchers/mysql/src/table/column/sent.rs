@@ -1,12 +1,13 @@
 //! Values as a prepared statement's rows have them: numbers as they are in memory, everything else behind its length.
 
-use crate::table::column::{Cells, Column, Kind, append_set};
+use crate::table::column::{Cells, Column, Kind};
 use crate::table::map::code;
 use crate::value::{ValueError, decimal, is_utf8, time};
 use crate::wire::Bytes;
 
 impl Kind {
-    /// Whether a value of this kind can be read from a result's column of that type. Labels are asked for by their number.
+    /// Whether a value of this kind can be read from a result's column of that type. Labels are
+    /// no kind of their own there: they are texts.
     pub(crate) fn is_sent_as(&self, sent: u8) -> bool {
         const DECIMAL: u8 = 0;
         const NULL: u8 = 6;
@@ -17,7 +18,7 @@ impl Kind {
             Kind::Year => sent == code::YEAR,
             Kind::I24 | Kind::U24 => sent == code::INT24,
             Kind::I32 | Kind::U32 => sent == code::LONG,
-            Kind::I64 | Kind::U64 | Kind::Enum { .. } | Kind::Set { .. } => sent == code::LONGLONG,
+            Kind::I64 | Kind::U64 => sent == code::LONGLONG,
             Kind::F32 => sent == code::FLOAT,
             Kind::F64 => sent == code::DOUBLE,
             Kind::Decimal128(_) | Kind::Decimal256(_) => matches!(sent, DECIMAL | code::NEWDECIMAL),
@@ -84,14 +85,6 @@ fn append(kind: &Kind, b: &mut Bytes<'_>, out: &mut Vec<u8>) -> Result<(), Value
             }
             out.extend_from_slice(bits);
         }
-        Kind::Enum { labels, .. } => {
-            // Zero is the error value, which SQL shows as an empty text.
-            if let Some(index) = (b.u64()? as usize).checked_sub(1) {
-                let label = labels.get(index).ok_or(ValueError::Malformed("an enum has no such label"))?;
-                out.extend_from_slice(label.as_bytes());
-            }
-        }
-        Kind::Set { labels, .. } => append_set(b.u64()?, labels, out)?,
         _ => unreachable!("the other kinds have a fixed width"),
     }
     Ok(())
