@@ -19,10 +19,11 @@ pub trait Destination: Send + Sync + 'static {
         false
     }
 
-    /// How far the copy of that table is; `None`: it is not begun, or must begin anew.
+    /// How far the copy of that table is; `None`: it is not begun, or must begin anew. Where the schema at the source or the
+    /// policy is another one than the table has now, the caller begins it anew.
     fn resume(
         &self,
-        table: &TableName,
+        table: &TableCopy,
     ) -> impl Future<Output = Result<Option<Resumed>, DestinationError>> + Send;
 
     /// Begins a table, instead of every copy of it that is not complete; what is given is stored before the first chunk is

@@ -83,7 +83,9 @@ impl<E: Extract, D: Destination, M: Marks> Site<E, D, M> {
             (source.key, source.index) = (SourceKey::Nothing, None);
         }
         let policy = self.policy.fingerprint();
-        let resumed = if anew { None } else { self.destination.resume(table).await? };
+        let (schema, stored) = (Arc::clone(&source.schema), Arc::clone(&reads.schema));
+        let copy = TableCopy { source: schema, stored, key, policy: policy.clone() };
+        let resumed = if anew { None } else { self.destination.resume(&copy).await? };
         let (plan, done) = match resumed {
             Some(Resumed::Complete { policy: before }) if before == policy => return Ok(Begun::Complete),
             Some(Resumed::Begun { plan, done })
@@ -91,11 +93,7 @@ impl<E: Extract, D: Destination, M: Marks> Site<E, D, M> {
             {
                 (plan, done)
             }
-            _ => {
-                let (source, stored) = (Arc::clone(&source.schema), Arc::clone(&reads.schema));
-                let copy = TableCopy { source, stored, key, policy };
-                (self.destination.begin(&copy).await?, BTreeSet::new())
-            }
+            _ => (self.destination.begin(&copy).await?, BTreeSet::new()),
         };
         let id = CopyId { table: table.clone(), copy: plan.copy.clone() };
         let rows = chunk_rows(&source, &self.options);

@@ -24,6 +24,7 @@ mod plan;
 mod policy;
 
 // The destinations.
+mod consumer;
 mod snapshot;
 
 // The clone: one loop, the state of each table, the jobs.
@@ -39,6 +40,7 @@ mod budget;
 mod sessions;
 
 pub use cloner::Cloner;
+pub use consumer::{Fed, InitialCopy};
 pub use control::CloneControl;
 pub use destination::{ChunkRows, CopyId, Destination, Resumed, TableCopy};
 pub use error::{BoxError, CloneError, DestinationError};

@@ -8,7 +8,7 @@ use tidemill_bootstrap_store::{
     ChunkDone, ChunkWriter, CloneProgress, CommitError, DataError, Draft, StoredSchema, TableKey, TablePhase,
     TableState, Writer, random_id, table_root,
 };
-use tidemill_event::{Remedy, TableName, TableSchema};
+use tidemill_event::{Remedy, TableName};
 use tidemill_fetchers_api::extract::SourceKey;
 
 use crate::{BoxError, ChunkRows, CopyId, Destination, DestinationError, Plan, Resumed, TableCopy};
@@ -107,9 +107,9 @@ impl SnapshotDestination {
 }
 
 impl Destination for SnapshotDestination {
-    async fn resume(&self, table: &TableName) -> Result<Option<Resumed>, DestinationError> {
-        let tables = self.writer.tables();
-        let Some(state) = tables.values().find(|state| state.name == *table) else { return Ok(None) };
+    async fn resume(&self, table: &TableCopy) -> Result<Option<Resumed>, DestinationError> {
+        let (tables, name) = (self.writer.tables(), table.source.name());
+        let Some(state) = tables.values().find(|state| state.name == *name) else { return Ok(None) };
         if state.phase == TablePhase::Ready {
             return Ok(Some(Resumed::Complete { policy: state.policy.clone() }));
         }
@@ -172,7 +172,13 @@ fn begin(draft: &mut Draft, copy: &TableCopy) -> Plan {
         let key = stored_key(&schema, &copy.key);
         TableState { deltas_since: applied, ..TableState::new(id, name.clone(), schema, key) }
     });
-    let schema = stored_schema(&copy.stored, table);
+    if table.phase == TablePhase::Ready {
+        table.phase = match table.base.as_ref().is_some_and(|base| base.path.is_some()) {
+            true => TablePhase::Stale { reason: "it is copied anew".to_owned(), since: applied, clone: None },
+            false => TablePhase::Cloning(CloneProgress::default()),
+        };
+    }
+    let schema = table.copy_schema(&copy.stored);
     let plan = Plan {
         format: 1,
         copy: random_id(),
@@ -183,18 +189,13 @@ fn begin(draft: &mut Draft, copy: &TableCopy) -> Plan {
         bounds: vec![],
         is_whole: false,
     };
-    let fields = plan.schema.columns.iter().map(|column| column.field + 1).max().unwrap_or(0);
-    table.next_field = table.next_field.max(fields);
     let progress = CloneProgress { plan: json(&plan), ..CloneProgress::default() };
     match &mut table.phase {
+        // What was published stays as it was.
         TablePhase::Stale { clone, .. } => *clone = Some(progress),
-        TablePhase::Ready if table.base.as_ref().is_some_and(|base| base.path.is_some()) => {
-            let reason = "it is copied anew".to_owned();
-            table.phase = TablePhase::Stale { reason, since: applied, clone: Some(progress) };
-        }
-        TablePhase::Ready | TablePhase::Cloning(_) => {
-            if (&table.schema.id, &table.key) != (&plan.schema.id, &plan.key) {
-                // They were made under another key or schema, and all of them are before the copy that begins.
+        _ => {
+            if (&table.schema, &table.key) != (&plan.schema, &plan.key) {
+                // All of them are before the copy that begins.
                 (table.runs, table.merged_runs) = (vec![], vec![]);
                 table.deltas_since = applied;
             }
@@ -233,23 +234,6 @@ fn enter(draft: &mut Draft, copy: &Waiting, finishes: bool) -> Option<Found> {
     progress.chunks = chunks.into_values().collect();
     progress.complete |= finishes && plan.is_whole && missing.is_empty();
     Some(Found { recorded: progress.chunks.len(), missing: if finishes { missing } else { BTreeSet::new() } })
-}
-
-/// The schema with its field ids: a column of the name and the type that the table has keeps its id.
-fn stored_schema(schema: &TableSchema, table: &TableState) -> StoredSchema {
-    let mut stored = StoredSchema::new(schema, table.next_field);
-    if stored.id == table.schema.id {
-        return table.schema.clone();
-    }
-    for column in &mut stored.columns {
-        let same = table
-            .schema
-            .columns
-            .iter()
-            .find(|known| (&known.name, &known.data_type) == (&column.name, &column.data_type));
-        column.field = same.map_or(column.field, |known| known.field);
-    }
-    stored
 }
 
 fn stored_key(schema: &StoredSchema, key: &SourceKey) -> TableKey {

@@ -49,9 +49,9 @@ impl Kept {
 }
 
 impl Destination for Kept {
-    async fn resume(&self, table: &TableName) -> Result<Option<Resumed>, DestinationError> {
+    async fn resume(&self, table: &TableCopy) -> Result<Option<Resumed>, DestinationError> {
         let kept = self.0.lock().unwrap();
-        Ok(kept.copies.get(table).map(|copy| match copy.is_complete {
+        Ok(kept.copies.get(table.source.name()).map(|copy| match copy.is_complete {
             true => Resumed::Complete { policy: copy.plan.policy.clone() },
             false => Resumed::Begun { plan: copy.plan.clone(), done: copy.chunks.keys().copied().collect() },
         }))
