@@ -134,8 +134,10 @@ impl Store {
                 }
             }
         }
-        let mut tables =
-            stream::iter(states.values()).map(|table| self.table(table)).buffer_unordered(STATES_AT_ONCE);
+        // Owned, so that the whole can run as a task of its own.
+        let refs: Vec<TableRef> = states.values().cloned().collect();
+        let read = |table: TableRef| async move { self.table(&table).await };
+        let mut tables = stream::iter(refs).map(read).buffer_unordered(STATES_AT_ONCE);
         while let Some(table) = tables.try_next().await? {
             marked.table(&table);
         }
@@ -166,10 +168,9 @@ impl Store {
         let (first, then): (Vec<&Listed>, Vec<&Listed>) =
             objects.iter().partition(|object| !object.path.ends_with(".parquet"));
         for objects in [first, then] {
-            let remove = |object: &Listed| {
-                let (path, bytes) = (object.path.clone(), object.bytes);
-                async move { self.remove(&path).await.map(|()| bytes) }
-            };
+            let objects: Vec<(String, u64)> = objects.iter().map(|o| (o.path.clone(), o.bytes)).collect();
+            let remove =
+                |(path, bytes): (String, u64)| async move { self.remove(&path).await.map(|()| bytes) };
             let mut removed = stream::iter(objects).map(remove).buffer_unordered(STATES_AT_ONCE);
             while let Some(bytes) = removed.try_next().await? {
                 swept.objects += 1;

@@ -23,7 +23,7 @@ use crate::manifest::{FORMAT, manifest_path};
 use crate::sealed::{seal, unseal};
 use crate::{
     CallFailed, CommitError, Draft, Fenced, Hints, Manifest, OtherFormat, Store, StoreError, TableId,
-    TableState,
+    TableRef, TableState,
 };
 
 const SOURCE: &str = "_meta/source.json";
@@ -152,8 +152,9 @@ impl Store {
     }
 
     async fn states(&self, manifest: &Manifest) -> Result<BTreeMap<TableId, Arc<TableState>>, StoreError> {
-        let states = stream::iter(manifest.tables.values())
-            .map(|table| async move { Ok((table.id, self.table(table).await?)) })
+        let refs: Vec<TableRef> = manifest.tables.values().cloned().collect();
+        let states = stream::iter(refs)
+            .map(|table| async move { Ok((table.id, self.table(&table).await?)) })
             .buffer_unordered(STATES_AT_ONCE);
         states.try_collect().await
     }
