@@ -11,17 +11,19 @@
 //!
 //! How a store is written is `bootstrap/store`'s business, how rows are copied is `bootstrap/clone`'s.
 
-#![allow(dead_code, reason = "the follower comes with the next commit")]
-
+mod follow;
 pub mod limits;
 mod marks;
 mod options;
+mod schema;
 mod status;
 
 mod serve;
 pub mod verify;
 
+pub use follow::{FollowError, Follower, Handle, OutOfStep};
 pub use marks::{MarkError, Marks};
 pub use options::{OnGap, ServiceOptions};
+pub use schema::{ColumnChange, ReadStatement, read_statement};
 pub use serve::{ServeError, ServeLimits, SnapshotReader, SnapshotServer};
 pub use status::{CloneState, State, Status, TableStatus};

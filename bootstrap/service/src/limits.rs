@@ -1,10 +1,19 @@
 //! Numbers with a reason.
 
+use std::time::Duration;
+
 /// Positions that a follower remembers for copies beside it: hours of them at a few windows a second, in a few megabytes.
 pub const MARKS_MAX: usize = 4096;
 /// Stretches remembered for each table: a table without key is copied again when it changed under its copy, and one that
 /// changes more often than this while it is copied changed for sure.
 pub const TOUCHES_MAX: usize = 256;
+
+/// How long a feed that failed is left alone, the first time; it doubles …
+pub const RETRY_FIRST: Duration = Duration::from_millis(200);
+/// … up to this.
+pub const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long a table whose merge failed is left alone: its readers have its runs.
+pub const RETRY_JOB: Duration = Duration::from_secs(60);
 
 const _: () = assert!(MARKS_MAX.is_multiple_of(4));
 

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tidemill_bootstrap_clone::BoxError;
 use tidemill_event::gtid::{GtidSet, NotASet};
 use tidemill_event::{Position, Scn, TableName};
 use tidemill_fetchers_api::extract::LowMark;
@@ -51,6 +52,8 @@ struct Passed {
     /// Where transactions ended, oldest first.
     marks: VecDeque<(Position, Arc<str>)>,
     touches: HashMap<TableName, Touches>,
+    /// From where on changes are replayed over the copy of a table.
+    copied_since: HashMap<TableName, Position>,
     /// Nothing is known about what came before.
     since: Position,
 }
@@ -74,17 +77,45 @@ fn lock(passed: &Mutex<Passed>) -> MutexGuard<'_, Passed> {
     passed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl tidemill_bootstrap_clone::Marks for Marks {
+    async fn low(
+        &self,
+        table: &TableName,
+        server: &str,
+        mark: &LowMark,
+    ) -> Result<Option<Position>, BoxError> {
+        Ok(self.low(table, server, mark).await?)
+    }
+
+    async fn high(&self, server: &str, scn: Scn) -> Result<Position, BoxError> {
+        Ok(self.at(server, scn).await?)
+    }
+
+    async fn touched(&self, table: &TableName, low: Position, high: Position) -> Result<bool, BoxError> {
+        Ok(self.touched(table, low, high).await?)
+    }
+}
+
 impl Marks {
-    /// The position of a low mark that `server` gave; waits until the follower has passed one.
-    pub async fn low(&self, server: &str, mark: &LowMark) -> Result<Position, MarkError> {
-        let set = match mark {
-            LowMark::At(scn) => return self.at(server, *scn).await,
+    /// The position of a low mark that `server` gave, for a copy of that table; waits until the follower knows one. `None`: it
+    /// is before everything that is replayed over the table.
+    pub async fn low(
+        &self,
+        table: &TableName,
+        server: &str,
+        mark: &LowMark,
+    ) -> Result<Option<Position>, MarkError> {
+        let low = match mark {
+            LowMark::At(scn) => Some(self.at(server, *scn).await?),
             LowMark::Executed(text) => {
                 let set = GtidSet::parse(text).map_err(|source| MarkError::Set(text.clone(), source))?;
-                set.ok_or(MarkError::NoSets)?
+                let set = set.ok_or(MarkError::NoSets)?;
+                self.until(|passed| passed.newest_within(&set)).await??
             }
         };
-        self.until(|passed| passed.newest_within(&set)).await?
+        let passed = lock(&self.passed);
+        let since = passed.copied_since.get(table).copied().unwrap_or_default().max(passed.since);
+        Ok(low.filter(|low| *low >= since))
     }
 
     /// The position of a place in the log of `server`; waits until the follower reads from it.
@@ -131,19 +162,19 @@ impl Passed {
         self.marks.back().map(|(position, _)| *position)
     }
 
-    /// Sets grow with positions, so what is within is a beginning of them.
-    fn newest_within(&self, set: &GtidSet) -> Option<Result<Position, MarkError>> {
+    /// Sets grow with positions, so what is within is a beginning of them. Nothing, as long as nothing was passed.
+    fn newest_within(&self, set: &GtidSet) -> Option<Result<Option<Position>, MarkError>> {
+        if self.marks.back()?.1.is_empty() {
+            return Some(Err(MarkError::NoSets));
+        }
         let within = |executed: &str| match GtidSet::parse(executed) {
             Ok(Some(executed)) => executed.missing_from(set).is_empty(),
             Ok(None) => true,
             Err(_) => false,
         };
-        if self.marks.back().is_some_and(|(_, executed)| executed.is_empty()) {
-            return Some(Err(MarkError::NoSets));
-        }
         let count = self.marks.partition_point(|(_, executed)| within(executed));
-        let newest = count.checked_sub(1).and_then(|at| self.marks.get(at))?;
-        Some(Ok(newest.0))
+        let newest = count.checked_sub(1).and_then(|at| self.marks.get(at));
+        Some(Ok(newest.map(|(position, _)| *position)))
     }
 
     fn touched(&self, table: &TableName, low: Position, high: Position) -> bool {
@@ -163,6 +194,11 @@ impl MarksWriter {
         passed.marks.push_back((position, executed.into()));
         drop(passed);
         self.moved.send_replace(position);
+    }
+
+    /// A copy of that table needs a low mark of there or later.
+    pub(crate) fn copied_since(&self, table: &TableName, since: Position) {
+        lock(&self.passed).copied_since.insert(table.clone(), since);
     }
 
     /// A table changed between those two, both included.
@@ -217,6 +253,10 @@ mod tests {
         format!("{SERVER}:1-{upto}")
     }
 
+    fn orders() -> TableName {
+        TableName::new("shop", "orders")
+    }
+
     fn passed(scns: impl IntoIterator<Item = u64>) -> (MarksWriter, Marks) {
         let (writer, marks) = marks();
         let servers = [SERVER.to_owned()];
@@ -229,33 +269,43 @@ mod tests {
     async fn a_low_mark_is_the_newest_position_whose_transactions_are_all_in_the_set() {
         let (_writer, marks) = passed([2, 3, 5, 8]);
         for (executed, position) in [(1, 1), (2, 2), (4, 3), (7, 5), (8, 8), (900, 8)] {
-            let low = marks.low(SERVER, &LowMark::Executed(set(executed))).await.unwrap();
-            assert_eq!(low, at(position), "{executed}");
+            let low = marks.low(&orders(), SERVER, &LowMark::Executed(set(executed))).await.unwrap();
+            assert_eq!(low, Some(at(position)), "{executed}");
         }
-        assert_eq!(marks.low(SERVER, &LowMark::At(Scn(77))).await.unwrap(), at(77));
+        assert_eq!(marks.low(&orders(), SERVER, &LowMark::At(Scn(77))).await.unwrap(), Some(at(77)));
     }
 
     #[tokio::test]
     async fn a_low_mark_before_everything_that_is_known_is_waited_for() {
         let (writer, marks) = passed([2]);
         let other = "4e11fa47-71ca-11e1-9e33-c80aa9429562";
-        let mark = LowMark::At(Scn(4));
-        let low = marks.low(other, &mark);
+        let (table, mark) = (orders(), LowMark::At(Scn(4)));
+        let low = marks.low(&table, other, &mark);
         tokio::pin!(low);
         assert!(futures_util::poll!(&mut low).is_pending());
         let next = Position { timeline: 2, scn: Scn(1) };
         writer.pass(&[SERVER.to_owned(), other.to_owned()], next, &set(3).into());
-        assert_eq!(low.await.unwrap(), Position { timeline: 2, scn: Scn(4) });
+        assert_eq!(low.await.unwrap(), Some(Position { timeline: 2, scn: Scn(4) }));
         drop(writer);
-        let nobody = marks.low("nobody", &mark).await;
+        let nobody = marks.low(&table, "nobody", &mark).await;
         assert!(matches!(nobody, Err(MarkError::Ended)), "{nobody:?}");
+    }
+
+    #[tokio::test]
+    async fn a_low_mark_before_what_is_replayed_over_the_table_is_none() {
+        let (writer, marks) = passed([2, 3, 5, 8]);
+        writer.copied_since(&orders(), at(4));
+        let low =
+            async |executed| marks.low(&orders(), SERVER, &LowMark::Executed(set(executed))).await.unwrap();
+        assert_eq!((low(4).await, low(5).await), (None, Some(at(5))));
+        assert_eq!(marks.low(&orders(), SERVER, &LowMark::At(Scn(3))).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn a_stream_without_sets_makes_no_low_mark_of_one() {
         let (writer, marks) = marks();
         writer.begin(&[SERVER.to_owned()], at(1), "");
-        let low = marks.low(SERVER, &LowMark::Executed(set(9))).await;
+        let low = marks.low(&orders(), SERVER, &LowMark::Executed(set(9))).await;
         assert!(matches!(low, Err(MarkError::NoSets)), "{low:?}");
     }
 
@@ -265,9 +315,8 @@ mod tests {
         assert!(lock(&marks.passed).marks.len() <= MARKS_MAX);
         for executed in (1..5 * MARKS_MAX as u64).step_by(97) {
             let mark = LowMark::Executed(set(executed));
-            let low = marks.low(SERVER, &mark);
-            match futures_util::FutureExt::now_or_never(low) {
-                Some(low) => assert!(low.unwrap() <= at(executed)),
+            match marks.low(&orders(), SERVER, &mark).await.unwrap() {
+                Some(low) => assert!(low <= at(executed)),
                 None => assert!(executed < lock(&marks.passed).marks[0].0.scn.0),
             }
         }
@@ -276,7 +325,7 @@ mod tests {
     #[tokio::test]
     async fn a_table_is_touched_where_it_was_and_where_nobody_remembers() {
         let (writer, marks) = passed([10]);
-        let (orders, other) = (TableName::new("shop", "orders"), TableName::new("shop", "other"));
+        let (orders, other) = (orders(), TableName::new("shop", "other"));
         writer.touch(&orders, at(11), at(13));
         writer.pass(&[SERVER.to_owned()], at(20), &set(20).into());
         for (low, high, touched) in

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidemill_bootstrap_store::{MergeOptions, Retention, WriterOptions};
+
 /// What becomes of a source whose log went on without us: a stretch of it is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnGap {
@@ -13,7 +15,7 @@ pub enum OnGap {
 }
 
 /// Settings of a [`crate::Follower`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ServiceOptions {
     /// What is followed is durable after this time at the latest …
     pub flush_every: Duration,
@@ -31,6 +33,12 @@ pub struct ServiceOptions {
     pub runs_max: usize,
     /// Runs of about one size are merged when there are this many of them.
     pub runs_ratio: usize,
+    /// How a version is written.
+    pub merge: MergeOptions,
+    /// What is kept, and how long.
+    pub retention: Retention,
+    /// The time: microseconds since 1970-01-01 UTC.
+    pub now_us: fn() -> i64,
     /// How often what nobody needs any more is looked for.
     pub collect_every: Duration,
     /// What becomes of a log that went on without us.
@@ -48,6 +56,9 @@ impl Default for ServiceOptions {
             publish_ratio: 0.10,
             runs_max: 12,
             runs_ratio: 4,
+            merge: MergeOptions::default(),
+            retention: Retention::default(),
+            now_us: WriterOptions::default().now_us,
             collect_every: Duration::from_secs(10 * 60),
             on_gap: OnGap::Stop,
         }

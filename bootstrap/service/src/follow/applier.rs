@@ -1,0 +1,441 @@
+//! Applies windows: what they say goes into builders and a log buffer, and from there, in two kinds of commit, into the store.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use tidemill_bootstrap_store::{
+    LogBuffer, LogSegment, Manifest, Run, RunBuilder, TableId, TableKey, TableState, Writer, read_segment,
+    table_root,
+};
+use tidemill_event::{EventKind, Position, TableName, Window};
+
+use super::change::{copied_since, done_plan, progress};
+use super::intake::{Intake, Taken};
+use super::tables::{Tables, between, end_of};
+use super::{Change, FollowError};
+use crate::marks::MarksWriter;
+use crate::schema::ReadStatement;
+use crate::{Marks, ServiceOptions, marks};
+
+/// See the module.
+pub(crate) struct Applier {
+    writer: Writer,
+    intake: Intake,
+    tables: Tables,
+    log: LogBuffer,
+    segments: Vec<LogSegment>,
+    marks: MarksWriter,
+    /// Tables that the source made, of which no row came yet.
+    made: HashMap<TableName, Position>,
+    /// The names that tables got in the transaction in hand, and those that they had.
+    renamed: HashMap<TableName, (Position, TableName)>,
+    /// Tables that have content which never came: they are to be copied.
+    unknown: HashSet<TableName>,
+    anew: Option<String>,
+    /// Whether something happened that others wait for: it is committed soon.
+    is_urgent: bool,
+    flush_bytes: usize,
+    apply_bytes: usize,
+}
+
+/// What is held in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) log: usize,
+    pub(crate) rows: usize,
+    pub(crate) is_urgent: bool,
+    /// Whether a commit can be made: no transaction is open.
+    pub(crate) is_whole: bool,
+}
+
+impl Applier {
+    pub(crate) fn new(writer: Writer, read: ReadStatement, options: &ServiceOptions) -> (Applier, Marks) {
+        let (marks, seen) = marks::marks();
+        let head = writer.head();
+        let mut tables = Tables::new(writer.store().clone(), read);
+        tables.load(&writer.tables(), head.applied.position);
+        let applier = Applier {
+            intake: Intake::at(&head, &head.applied),
+            tables,
+            log: LogBuffer::new(),
+            segments: vec![],
+            marks,
+            made: HashMap::new(),
+            renamed: HashMap::new(),
+            unknown: HashSet::new(),
+            anew: None,
+            is_urgent: false,
+            flush_bytes: options.flush_bytes,
+            apply_bytes: options.apply_bytes,
+            writer,
+        };
+        (applier, seen)
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    pub(crate) fn held(&self) -> Held {
+        Held {
+            log: self.log.bytes(),
+            rows: self.tables.bytes(),
+            is_urgent: self.is_urgent,
+            is_whole: !self.intake.is_open(),
+        }
+    }
+
+    /// Tables whose content never came.
+    pub(crate) fn take_unknown(&mut self) -> HashSet<TableName> {
+        std::mem::take(&mut self.unknown)
+    }
+
+    /// Goes on wherever the next window begins; no table is what the source has.
+    pub(crate) fn begin_anew(&mut self, reason: &str) {
+        self.intake.begin_anew();
+        self.anew = Some(reason.to_owned());
+        self.is_urgent = true;
+    }
+
+    /// Reads again what was logged and not applied.
+    pub(crate) async fn replay(&mut self) -> Result<(), FollowError> {
+        let head = self.writer.head();
+        if self.intake.is_fresh() {
+            return Ok(());
+        }
+        self.begin_marks(&head.applied.position, &head.applied.executed);
+        let applied = head.applied.position;
+        let open: Vec<LogSegment> =
+            head.log.iter().filter(|segment| segment.upto > applied).cloned().collect();
+        if let Some(first) = open.first() {
+            self.intake.reread(first.after);
+        }
+        for segment in &open {
+            for window in read_segment(self.writer.store(), segment).await? {
+                let taken = self.intake.take(&window)?;
+                if taken.last > applied {
+                    self.take_rows(&window, taken).await?;
+                }
+                if self.tables.bytes() >= self.apply_bytes && !self.intake.is_open() {
+                    self.apply().await?;
+                }
+            }
+        }
+        self.intake.go_on_at(&self.writer.head().logged);
+        Ok(())
+    }
+
+    fn begin_marks(&self, position: &Position, executed: &str) {
+        self.marks.begin(self.intake.timelines(), *position, executed);
+        let copied = self.writer.tables();
+        let copied = copied.values().filter_map(|table| Some((table, copied_since(table)?)));
+        copied.for_each(|(table, since)| self.marks.copied_since(&table.name, since));
+    }
+
+    /// Takes the next window of the feed.
+    pub(crate) async fn take(&mut self, window: &Window) -> Result<(), FollowError> {
+        let was_fresh = self.intake.is_fresh();
+        let taken = self.intake.take(window)?;
+        if was_fresh {
+            let executed = window.executed_before().map(|set| set.to_string()).unwrap_or_default();
+            self.begin_marks(&taken.after, &executed);
+        }
+        if !window.transactions.is_empty() {
+            self.log.add(window, taken.after.timeline)?;
+        }
+        self.take_rows(window, taken).await?;
+        if self.intake.is_open() {
+            self.spill(taken).await?;
+        }
+        Ok(())
+    }
+
+    /// A transaction that memory does not hold goes to the store in parts, which are committed with its last one.
+    async fn spill(&mut self, taken: Taken) -> Result<(), FollowError> {
+        if self.log.bytes() >= self.flush_bytes {
+            self.write_segment(taken.last).await?;
+        }
+        if self.tables.bytes() >= self.apply_bytes {
+            self.tables.finish_all(taken.last).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_rows(&mut self, window: &Window, taken: Taken) -> Result<(), FollowError> {
+        let timeline = taken.after.timeline;
+        let mut from = 0;
+        for event in &window.events {
+            self.take_between(window, from..event.ordinal, taken).await?;
+            self.take_event(window, &event.kind, end_of(window, event.txn, timeline)).await?;
+            from = event.ordinal + 1;
+        }
+        self.take_between(window, from..u32::MAX, taken).await?;
+        if !self.intake.is_open() {
+            self.marks.pass(self.intake.timelines(), self.intake.mark().position, &self.intake.executed());
+        }
+        Ok(())
+    }
+
+    async fn take_between(
+        &mut self,
+        window: &Window,
+        ordinals: std::ops::Range<u32>,
+        taken: Taken,
+    ) -> Result<(), FollowError> {
+        let timeline = taken.after.timeline;
+        let mut tables: Vec<_> =
+            window.tables.iter().filter_map(|table| between(table, ordinals.clone())).collect();
+        // Two schemas of one table come in their order.
+        tables.sort_by_key(|table| table.ordinal.first().copied());
+        for changes in &tables {
+            let name = changes.schema.name();
+            let (first, last) = (changes.txn.first(), changes.txn.last());
+            let (Some(first), Some(last)) = (first, last) else { continue };
+            self.marks.touch(name, end_of(window, *first, timeline), end_of(window, *last, timeline));
+            if self.tables.get(name).is_none() {
+                self.meet(changes, taken.after).await?;
+            }
+            let before = self.tables.get(name).and_then(|table| table.copied_since);
+            self.tables.rows(window, changes, timeline).await?;
+            self.note_copied(name, before);
+        }
+        Ok(())
+    }
+
+    /// A table that this follower has not seen: somebody has entered it meanwhile, or it is new.
+    async fn meet(
+        &mut self,
+        changes: &tidemill_event::TableChanges,
+        after: Position,
+    ) -> Result<(), FollowError> {
+        let name = changes.schema.name();
+        let head = self.writer.tables();
+        let there = head.values().find(|table| table.name == *name && !self.tables.knows(table.id));
+        match there.filter(|_| !self.made.contains_key(name)) {
+            Some(state) => self.tables.enter(state, after),
+            None => {
+                let id = self.writer.commit(tidemill_bootstrap_store::Draft::next_table_id).await?;
+                let made = self.made.remove(name);
+                self.tables.appear(id, &changes.schema, made, after);
+                self.is_urgent |= made.is_none();
+            }
+        }
+        Ok(())
+    }
+
+    /// A table that is to be copied from here on is known to be so, to who copies, before the commit.
+    fn note_copied(&mut self, name: &TableName, before: Option<Position>) {
+        let since = self.tables.get(name).and_then(|table| table.copied_since);
+        if let Some(since) = since.filter(|since| before != Some(*since)) {
+            self.marks.copied_since(name, since);
+            self.is_urgent = true;
+        }
+    }
+
+    async fn take_event(
+        &mut self,
+        window: &Window,
+        event: &EventKind,
+        at: Position,
+    ) -> Result<(), FollowError> {
+        for table in event.tables() {
+            self.marks.touch(table, at, at);
+        }
+        self.renamed.retain(|_, (renamed_at, _)| *renamed_at == at);
+        match event {
+            EventKind::Truncate { table } => self.tables.truncate(table, at),
+            EventKind::Drop { table } => self.drop_table(table, at),
+            EventKind::DropDatabase { database } => {
+                let head = self.writer.tables();
+                let names = self.tables.names().chain(head.values().map(|table| &table.name));
+                let mut names: Vec<TableName> =
+                    names.filter(|name| name.database == *database).cloned().collect();
+                names.sort();
+                names.dedup();
+                names.iter().for_each(|name| self.drop_table(name, at));
+                self.made.retain(|name, _| name.database != *database);
+            }
+            EventKind::Rename { from, to } => self.rename(from, to, at),
+            EventKind::Invalidate { table, reason } => {
+                let is_moved = self.renamed.contains_key(table);
+                if self.tables.get(table).is_some() && !is_moved {
+                    self.tables.invalidate(table, at, reason.clone());
+                } else if self.tables.get(table).is_none() && !self.made.contains_key(table) {
+                    self.unknown.insert(table.clone());
+                }
+            }
+            EventKind::SchemaChange { tables, statement, .. } => {
+                for table in tables {
+                    self.define(table, statement.as_deref(), at).await?;
+                }
+            }
+        }
+        for table in event.tables() {
+            self.note_copied(table, None);
+        }
+        debug_assert!(window.span.after <= at.scn);
+        Ok(())
+    }
+
+    fn drop_table(&mut self, name: &TableName, at: Position) {
+        self.enter_from_head(name);
+        self.tables.remove(name, at);
+        self.made.remove(name);
+        self.unknown.remove(name);
+        self.is_urgent = true;
+    }
+
+    /// A table that somebody has entered since the last commit.
+    fn enter_from_head(&mut self, name: &TableName) {
+        if self.tables.get(name).is_some() {
+            return;
+        }
+        let head = self.writer.tables();
+        let there = head.values().find(|table| table.name == *name && !self.tables.knows(table.id));
+        if let Some(state) = there {
+            self.tables.enter(state, self.intake.mark().position);
+        }
+    }
+
+    fn rename(&mut self, from: &TableName, to: &TableName, at: Position) {
+        self.enter_from_head(from);
+        self.enter_from_head(to);
+        if let Some(made) = self.made.remove(from) {
+            self.made.insert(to.clone(), made);
+        }
+        self.is_urgent = true;
+        if self.tables.rename(from, to, at) {
+            let first = self.renamed.remove(from).map_or_else(|| from.clone(), |(_, first)| first);
+            self.renamed.insert(to.clone(), (at, first));
+        }
+    }
+
+    async fn define(
+        &mut self,
+        name: &TableName,
+        statement: Option<&str>,
+        at: Position,
+    ) -> Result<(), FollowError> {
+        self.enter_from_head(name);
+        if self.tables.get(name).is_none() {
+            if self.tables.creates(name, statement) {
+                self.made.insert(name.clone(), at);
+            }
+            return Ok(());
+        }
+        let text_name = self.renamed.get(name).map_or(name, |(_, first)| first).clone();
+        self.tables.define(name, &text_name, statement, at).await
+    }
+
+    async fn write_segment(&mut self, upto: Position) -> Result<(), FollowError> {
+        if self.log.windows() == 0 {
+            return Ok(());
+        }
+        let log = std::mem::replace(&mut self.log, LogBuffer::new());
+        let mut segment = log.finish(self.writer.store()).await?;
+        // A part of a transaction moves no position: it belongs to what ends with it.
+        segment.upto = segment.upto.max(upto);
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Makes everything that was taken durable. No transaction is open.
+    pub(crate) async fn flush(&mut self) -> Result<(), FollowError> {
+        self.write_segment(self.intake.mark().position).await?;
+        let change = self.change();
+        self.commit(change).await
+    }
+
+    /// Makes it part of the tables as well.
+    pub(crate) async fn apply(&mut self) -> Result<(), FollowError> {
+        let mark = self.intake.mark().clone();
+        self.write_segment(mark.position).await?;
+        self.tables.finish_all(mark.position).await?;
+        let mut change = self.change();
+        change.rebuilt = self.rebuild(mark.position).await?;
+        change.anew = self.anew.take().map(|reason| (mark.position, reason));
+        change.steps = std::mem::take(&mut self.tables.steps);
+        change.applied = Some(mark.clone());
+        self.commit(change).await?;
+        self.is_urgent = false;
+        self.tables.load(&self.writer.tables(), mark.position);
+        Ok(())
+    }
+
+    /// What follows was lost: everything that came is applied, and after that no table is what the source has.
+    pub(crate) async fn lose(&mut self, missing: &str) -> Result<(), FollowError> {
+        // A transaction of which only parts came never happened.
+        if !self.intake.is_fresh() && !self.intake.is_open() {
+            self.apply().await?;
+        }
+        let (at, reason) = (self.intake.mark().position, format!("a stretch of the log is gone: {missing}"));
+        self.writer.commit(|draft| super::change::lose(draft, at, &reason)).await?;
+        self.tables.load(&self.writer.tables(), at);
+        Ok(())
+    }
+
+    fn change(&mut self) -> Change {
+        Change {
+            segments: std::mem::take(&mut self.segments),
+            timelines: self.intake.timelines().to_vec(),
+            logged: self.intake.mark().clone(),
+            ..Change::default()
+        }
+    }
+
+    async fn commit(&self, change: Change) -> Result<(), FollowError> {
+        Ok(self.writer.commit(|draft| change.make(draft)).await??)
+    }
+
+    /// What changed after the copies of tables without primary key that are done, read from the log again: only now it is
+    /// known what tells their rows apart, and from where on their changes count.
+    async fn rebuild(&self, applied: Position) -> Result<BTreeMap<TableId, Option<Run>>, FollowError> {
+        let mut rebuilt = BTreeMap::new();
+        for table in self.writer.tables().values() {
+            let Some(plan) = done_plan(table, applied)? else { continue };
+            if !plan.schema.primary_key.is_empty() {
+                continue;
+            }
+            let lows = progress(table).into_iter().flat_map(|copy| &copy.chunks).map(|chunk| chunk.low);
+            let low = lows.min().unwrap_or(applied);
+            let mut builder = RunBuilder::new(plan.schema.clone(), plan.key.clone());
+            if plan.key == TableKey::WholeRow {
+                builder.skip_upto(low);
+            }
+            self.read_again(table, &mut builder, low).await?;
+            let root = table_root(&table.name);
+            rebuilt.insert(table.id, builder.finish(self.writer.store(), &root, low, applied).await?);
+        }
+        Ok(rebuilt)
+    }
+
+    async fn read_again(
+        &self,
+        table: &TableState,
+        builder: &mut RunBuilder,
+        low: Position,
+    ) -> Result<(), FollowError> {
+        let head: &Manifest = &self.writer.head();
+        let newest = self.segments.iter();
+        let segments: Vec<&LogSegment> =
+            head.log.iter().chain(newest).filter(|segment| segment.upto > low).collect();
+        let mut intake = self.intake.clone();
+        if let Some(first) = segments.first() {
+            intake.reread(first.after);
+        }
+        for segment in segments {
+            for window in read_segment(self.writer.store(), segment).await? {
+                let taken = intake.take(&window)?;
+                for changes in
+                    window.tables.iter().filter(|t| *t.schema.name() == table.name && taken.last > low)
+                {
+                    builder.add(&window, changes, taken.after.timeline)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! What the follower commits: steps of tables, in the order in which the source took them, and the marks that they lead to.
+//! Each commit gives them to the head as it is then; copies and merges have changed it meanwhile.
+
+use std::collections::BTreeMap;
+
+use tidemill_bootstrap_clone::Plan;
+use tidemill_bootstrap_store::{
+    BaseVersion, CloneProgress, Draft, Dropped, LogSegment, Mark, Run, StoredSchema, TableId, TableKey,
+    TablePhase, TableState,
+};
+use tidemill_event::{Position, TableName};
+
+/// Something that happened to a table.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// It came into sight. `made`: the source made it empty at that position; else it is to be copied.
+    Appear { name: TableName, schema: StoredSchema, key: TableKey, made: Option<Position> },
+    /// Rows changed.
+    Run(Run),
+    /// Every row vanished.
+    Truncate(Position),
+    /// Its content is not known any more, since there; a copy is made, and what was published stays.
+    Invalidate { at: Position, reason: String },
+    /// It goes on with this schema.
+    Evolve(StoredSchema),
+    /// It has another name since there.
+    Rename { to: TableName, at: Position },
+    /// It is gone.
+    Drop(Position),
+}
+
+/// Everything between two marks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    /// Where the stream was begun anew: every table there is must be copied.
+    pub(crate) anew: Option<(Position, String)>,
+    pub(crate) steps: Vec<(TableId, Step)>,
+    pub(crate) segments: Vec<LogSegment>,
+    pub(crate) timelines: Vec<String>,
+    /// What changed after the copies of tables without primary key, by what their copies tell rows apart: instead of what
+    /// they have.
+    pub(crate) rebuilt: BTreeMap<TableId, Option<Run>>,
+    /// Steps are the tables up to here; `None`: only segments are committed.
+    pub(crate) applied: Option<Mark>,
+    pub(crate) logged: Mark,
+}
+
+impl Change {
+    /// Makes it part of the head. What was committed already, with its answer lost, is not made twice.
+    pub(crate) fn make(self, draft: &mut Draft) -> Result<(), serde_json::Error> {
+        let manifest = &mut draft.manifest;
+        if self.timelines.len() > manifest.timelines.len() {
+            manifest.timelines = self.timelines;
+        }
+        if self.logged.position > manifest.logged.position {
+            manifest.log.extend(self.segments);
+            manifest.logged = self.logged;
+        }
+        let Some(applied) = self.applied else { return Ok(()) };
+        if let Some((at, reason)) = self.anew {
+            lose(draft, at, &reason);
+        }
+        if applied.position > draft.manifest.applied.position {
+            let mut known_as = Vec::new();
+            for (id, step) in self.steps {
+                let id = known_as.iter().find(|(from, _)| *from == id).map_or(id, |(_, to)| *to);
+                if let Some(other) = take_step(draft, id, step) {
+                    known_as.push((id, other));
+                }
+            }
+            draft.manifest.applied = applied;
+        }
+        finish_copies(draft, &self.rebuilt)
+    }
+}
+
+/// Takes a step; the id that the table has, where somebody else entered it first.
+fn take_step(draft: &mut Draft, id: TableId, step: Step) -> Option<TableId> {
+    if let Step::Appear { name, schema, key, made } = step {
+        return appear(draft, id, name, schema, key, made);
+    }
+    if let Step::Rename { to, at } = step {
+        // Whatever had the name is gone: the source would not have given it away.
+        let other =
+            draft.tables.values().find(|table| table.name == to && table.id != id).map(|table| table.id);
+        other.into_iter().for_each(|other| drop_table(draft, other, at));
+        let table = draft.tables.get_mut(&id)?;
+        let from = std::mem::replace(&mut table.name, to);
+        table.deltas_since = at;
+        if !matches!(table.phase, TablePhase::Ready) {
+            invalidate(table, at, "it was renamed while it was copied");
+        }
+        tell_dropped(draft, from, at);
+        return None;
+    }
+    if let Step::Drop(at) = step {
+        drop_table(draft, id, at);
+        return None;
+    }
+    let table = draft.tables.get_mut(&id)?;
+    match step {
+        Step::Run(run) => table.runs.push(run),
+        Step::Truncate(at) => truncate(table, at),
+        Step::Invalidate { at, reason } => invalidate(table, at, &reason),
+        Step::Evolve(schema) => {
+            let next = schema.columns.iter().map(|column| column.field + 1).max().unwrap_or(0);
+            table.next_field = table.next_field.max(next);
+            table.schema = schema;
+        }
+        Step::Appear { .. } | Step::Rename { .. } | Step::Drop(_) => unreachable!("taken above"),
+    }
+    None
+}
+
+fn appear(
+    draft: &mut Draft,
+    id: TableId,
+    name: TableName,
+    schema: StoredSchema,
+    key: TableKey,
+    made: Option<Position>,
+) -> Option<TableId> {
+    if let Some(there) = draft.tables.values().find(|table| table.name == name) {
+        return Some(there.id);
+    }
+    let mut table = TableState::new(id, name, schema, key);
+    if let Some(at) = made {
+        table.phase = TablePhase::Ready;
+        table.base = Some(BaseVersion { path: None, at, files: vec![] });
+        table.deltas_since = at;
+    }
+    draft.tables.insert(id, table);
+    None
+}
+
+fn drop_table(draft: &mut Draft, id: TableId, at: Position) {
+    if let Some(table) = draft.tables.remove(&id) {
+        tell_dropped(draft, table.name, at);
+    }
+}
+
+/// The newest time is enough: who has less has less than every older one, or none of it.
+fn tell_dropped(draft: &mut Draft, table: TableName, at: Position) {
+    let dropped = &mut draft.manifest.dropped;
+    dropped.retain(|other| other.table != table);
+    dropped.push(Dropped { table, at });
+}
+
+fn truncate(table: &mut TableState, at: Position) {
+    match table.phase {
+        TablePhase::Ready => {
+            table.base = Some(BaseVersion { path: None, at, files: vec![] });
+            table.runs.clear();
+            table.merged_runs.clear();
+            table.deltas_since = at;
+        }
+        _ => invalidate(table, at, "it was truncated while it was copied"),
+    }
+}
+
+/// A new copy is needed, of which nothing from before counts.
+fn invalidate(table: &mut TableState, at: Position, reason: &str) {
+    table.runs.clear();
+    table.merged_runs.clear();
+    table.deltas_since = at;
+    if table.base.as_ref().is_none_or(|base| base.path.is_none()) {
+        (table.base, table.phase) = (None, TablePhase::Cloning(CloneProgress::default()));
+        return;
+    }
+    let reason = match &table.phase {
+        TablePhase::Stale { reason, .. } => reason.clone(),
+        _ => reason.to_owned(),
+    };
+    table.phase = TablePhase::Stale { reason, since: at, clone: None };
+}
+
+/// No table is what the source has any more.
+pub(crate) fn lose(draft: &mut Draft, at: Position, reason: &str) {
+    draft.tables.values_mut().for_each(|table| invalidate(table, at, reason));
+}
+
+/// Nothing before this counts for a table that is copied; `None`: it is ready.
+pub(crate) fn copied_since(table: &TableState) -> Option<Position> {
+    match &table.phase {
+        TablePhase::Ready => None,
+        TablePhase::Cloning(_) => Some(table.deltas_since),
+        TablePhase::Stale { since, .. } => Some(*since),
+    }
+}
+
+pub(crate) fn progress(table: &TableState) -> Option<&CloneProgress> {
+    match &table.phase {
+        TablePhase::Ready => None,
+        TablePhase::Cloning(progress) => Some(progress),
+        TablePhase::Stale { clone, .. } => clone.as_ref(),
+    }
+}
+
+/// Whether every chunk is there and the log is applied over all of them.
+pub(crate) fn is_copied(table: &TableState, applied: Position) -> bool {
+    progress(table).is_some_and(|copy| copy.complete && copy.chunks.iter().all(|chunk| chunk.high <= applied))
+}
+
+/// The plan of a copy that is done.
+pub(crate) fn done_plan(table: &TableState, applied: Position) -> Result<Option<Plan>, serde_json::Error> {
+    match progress(table).filter(|_| is_copied(table, applied)) {
+        Some(copy) => Plan::of(copy).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Copies over which the log is applied become their tables' content.
+fn finish_copies(
+    draft: &mut Draft,
+    rebuilt: &BTreeMap<TableId, Option<Run>>,
+) -> Result<(), serde_json::Error> {
+    let applied = draft.manifest.applied.position;
+    for table in draft.tables.values_mut() {
+        let Some(plan) = done_plan(table, applied)? else { continue };
+        if plan.schema.primary_key.is_empty() {
+            // Else it was completed a moment ago: the next commit has its changes.
+            let Some(run) = rebuilt.get(&table.id) else { continue };
+            table.runs = run.iter().cloned().collect();
+        }
+        if table.runs.iter().any(|run| run.schema != plan.schema) {
+            // Rows came with other columns than the copy has, and no event said so.
+            invalidate(table, applied, "its columns changed while it was copied");
+            continue;
+        }
+        finish_copy(table, plan, applied);
+    }
+    Ok(())
+}
+
+fn finish_copy(table: &mut TableState, plan: Plan, applied: Position) {
+    let chunks = progress(table).map_or(&[][..], |copy| &copy.chunks);
+    let files = chunks.iter().flat_map(|chunk| chunk.files.iter().cloned()).collect();
+    table.base = Some(BaseVersion { path: None, at: applied, files });
+    let next = plan.schema.columns.iter().map(|column| column.field + 1).max().unwrap_or(0);
+    table.next_field = table.next_field.max(next);
+    (table.schema, table.key, table.policy) = (plan.schema, plan.key, plan.policy);
+    (table.phase, table.deltas_since) = (TablePhase::Ready, applied);
+}

@@ -1,0 +1,9 @@
+//! What becomes of a stored table when its definition changes at the source: it goes on in place where that is proven, else
+//! it is copied anew. Nothing is guessed.
+
+mod evolve;
+mod source_type;
+mod statement;
+
+pub(crate) use evolve::{Evolution, Stored, after_rows, after_statement};
+pub use statement::{ColumnChange, ReadStatement, read_statement};

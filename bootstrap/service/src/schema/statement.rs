@@ -1,0 +1,358 @@
+//! What a statement does to the columns of a table, as far as its text proves it. MySQL's and MariaDB's words; a part of a
+//! statement that is not known here is said to be unknown, and the table is copied anew.
+
+use tidemill_event::TableName;
+
+/// One thing that a statement does to the rows of the tables that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnChange {
+    /// The table was made by it, empty; there was none of that name before.
+    Created,
+    /// There is a column more, with NULL in every older row.
+    Added(String),
+    /// A column is gone.
+    Dropped(String),
+    /// A column has another name.
+    Renamed {
+        /// The one that it had.
+        from: String,
+        /// The one that it has.
+        to: String,
+    },
+    /// A column of that name may have another type; the type tells whether its values are what they were.
+    Retyped(String),
+    /// Older rows may have other values, or nobody can say.
+    Unknown(String),
+}
+
+/// Reads what a statement does to the one table that it names; nothing: it changes no row and no column.
+pub type ReadStatement = fn(table: &TableName, statement: &str) -> Vec<ColumnChange>;
+
+/// What statements of MySQL and MariaDB do.
+pub fn read_statement(table: &TableName, statement: &str) -> Vec<ColumnChange> {
+    let Some(tokens) = tokens(statement) else { return unknown(statement) };
+    let words: Vec<String> = tokens.iter().map(Token::keyword).collect();
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|w| w == word);
+    match words.first().map(String::as_str) {
+        Some("CREATE") if words.iter().take(4).any(|w| w == "INDEX") => vec![],
+        Some("DROP") if is(1, "INDEX") || is(1, "TABLE") => vec![],
+        // Content moves by events of their own.
+        Some("RENAME" | "TRUNCATE") => vec![],
+        Some("CREATE") => {
+            let at = words.iter().position(|w| w == "TABLE");
+            // With IF NOT EXISTS it may have been there, and nobody says so.
+            match at.filter(|at| *at <= 3 && !is(at + 1, "IF")) {
+                Some(_) => vec![ColumnChange::Created],
+                None => unknown(statement),
+            }
+        }
+        Some("ALTER") => match words.iter().take(4).position(|w| w == "TABLE") {
+            Some(at) => alter(&tokens[at + 1..], table).unwrap_or_else(|| unknown(statement)),
+            None => unknown(statement),
+        },
+        _ => unknown(statement),
+    }
+}
+
+fn unknown(statement: &str) -> Vec<ColumnChange> {
+    let verb: Vec<&str> = statement.split_whitespace().take(2).collect();
+    vec![ColumnChange::Unknown(verb.join(" "))]
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Name(String),
+    Text,
+    Sign(char),
+}
+
+impl Token {
+    /// A word as keywords are compared; nothing else is one.
+    fn keyword(&self) -> String {
+        match self {
+            Token::Word(word) => word.to_ascii_uppercase(),
+            _ => String::new(),
+        }
+    }
+
+    fn name(&self) -> Option<String> {
+        match self {
+            Token::Word(name) | Token::Name(name) => Some(name.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// The words of a statement; `None` for one with a comment or a quote that does not end, or whose comments are executed.
+fn tokens(statement: &str) -> Option<Vec<Token>> {
+    let mut rest = statement;
+    let mut tokens = vec![];
+    while let Some(first) = rest.chars().next() {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
+        let length = if rest.starts_with("/*!") || rest.starts_with("/*M!") {
+            return None;
+        } else if rest.starts_with("/*") {
+            rest.find("*/")? + 2
+        } else if rest.starts_with("-- ") || first == '#' {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if matches!(first, '\'' | '"' | '`') {
+            let (text, length) = quoted(rest, first)?;
+            // With ANSI_QUOTES these are names: the default of a column would look like one, and is none.
+            tokens.push(if first == '`' { Token::Name(text) } else { Token::Text });
+            length
+        } else if is_word(first) {
+            let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+            tokens.push(Token::Word(rest[..length].to_owned()));
+            length
+        } else {
+            if !first.is_whitespace() {
+                tokens.push(Token::Sign(first));
+            }
+            first.len_utf8()
+        };
+        rest = &rest[length..];
+    }
+    while tokens.last() == Some(&Token::Sign(';')) {
+        tokens.pop();
+    }
+    Some(tokens)
+}
+
+/// The content of a quoted word, and how long it is with its quotes.
+fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
+    let mut content = String::new();
+    let mut characters = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = characters.next() {
+        if c == '\\' && quote != '`' {
+            content.push(characters.next()?.1);
+        } else if c != quote {
+            content.push(c);
+        } else if characters.next_if(|(_, next)| *next == quote).is_some() {
+            content.push(quote);
+        } else {
+            return Some((content, at + quote.len_utf8()));
+        }
+    }
+    None
+}
+
+/// The actions of an ALTER TABLE; `None`: its table is not the one that is asked about.
+fn alter(tokens: &[Token], table: &TableName) -> Option<Vec<ColumnChange>> {
+    let tokens = if tokens.first()?.keyword() == "IF" { tokens.get(2..)? } else { tokens };
+    let first = tokens.first()?.name()?;
+    let (name, actions) = match tokens.get(1) {
+        Some(Token::Sign('.')) => (tokens.get(2)?.name()?, tokens.get(3..)?),
+        _ => (first, &tokens[1..]),
+    };
+    // A server may take no notice of case.
+    if name.to_lowercase() != table.table.to_lowercase() {
+        return None;
+    }
+    const REARRANGING: [&str; 8] =
+        ["ADD", "REORGANIZE", "COALESCE", "REBUILD", "OPTIMIZE", "ANALYZE", "CHECK", "REPAIR"];
+    let word = |at: usize| actions.get(at).map(Token::keyword).unwrap_or_default();
+    if word(1) == "PARTITION" && REARRANGING.contains(&word(0).as_str()) {
+        return Some(vec![]);
+    }
+    let (mut depth, mut changes, mut begin) = (0usize, vec![], 0);
+    for (at, token) in actions.iter().enumerate() {
+        match token {
+            Token::Sign('(') => depth += 1,
+            Token::Sign(')') => depth = depth.checked_sub(1)?,
+            Token::Sign(',') if depth == 0 => {
+                changes.extend(action(&actions[begin..at]));
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    changes.extend(action(&actions[begin..]));
+    Some(changes)
+}
+
+/// What one action does.
+fn action(tokens: &[Token]) -> Vec<ColumnChange> {
+    let words: Vec<String> = tokens.iter().map(Token::keyword).collect();
+    let not_known = || vec![ColumnChange::Unknown(words.join(" "))];
+    let at = |at: usize| words.get(at).map_or("", String::as_str);
+    const KEYS: [&str; 9] =
+        ["INDEX", "KEY", "UNIQUE", "PRIMARY", "FOREIGN", "CONSTRAINT", "CHECK", "FULLTEXT", "SPATIAL"];
+    const OPTIONS: [&str; 14] = [
+        "ENGINE",
+        "COMMENT",
+        "AUTO_INCREMENT",
+        "ALGORITHM",
+        "LOCK",
+        "ROW_FORMAT",
+        "STATS_PERSISTENT",
+        "STATS_AUTO_RECALC",
+        "STATS_SAMPLE_PAGES",
+        "KEY_BLOCK_SIZE",
+        "FORCE",
+        "WAIT",
+        "NOWAIT",
+        "COMPRESSION",
+    ];
+    // A primary key is what rows are told apart by.
+    let primary =
+        at(0) != "DROP" && words.iter().any(|w| w == "PRIMARY") || (at(0), at(1)) == ("DROP", "PRIMARY");
+    match (at(0), at(1)) {
+        ("", _) if tokens.is_empty() => vec![],
+        _ if primary => not_known(),
+        ("ADD" | "DROP" | "RENAME", word) if KEYS.contains(&word) => vec![],
+        ("ALTER", "INDEX" | "CHECK" | "CONSTRAINT") | ("DISABLE" | "ENABLE", "KEYS") => vec![],
+        (word, _) if OPTIONS.contains(&word) => vec![],
+        // It moves the table, which an event of its own says.
+        ("RENAME", word) if word != "COLUMN" => vec![],
+        ("DEFAULT", "CHARACTER" | "CHARSET" | "COLLATE") | ("REMOVE", "PARTITIONING") => vec![],
+        ("RENAME", "COLUMN") if at(3) == "TO" => match (name(tokens, 2), name(tokens, 4)) {
+            (Some(from), Some(to)) => vec![ColumnChange::Renamed { from, to }],
+            _ => not_known(),
+        },
+        ("ALTER", _) => {
+            column(tokens, 1).filter(|(_, at)| tokens.len() > *at).map_or_else(not_known, |_| vec![])
+        }
+        ("ADD", _) => column(tokens, 1).map_or_else(not_known, |(name, rest)| added(name, &tokens[rest..])),
+        ("DROP", "PARTITION") => vec![],
+        ("DROP", _) => match column(tokens, 1) {
+            Some((name, rest)) if matches!(at(rest), "" | "RESTRICT" | "CASCADE") => {
+                vec![ColumnChange::Dropped(name)]
+            }
+            _ => not_known(),
+        },
+        ("MODIFY", _) => match column(tokens, 1) {
+            Some((name, rest)) if is_plain(&tokens[rest..]) => vec![ColumnChange::Retyped(name)],
+            _ => not_known(),
+        },
+        ("CHANGE", _) => changed(tokens).unwrap_or_else(not_known),
+        _ => not_known(),
+    }
+}
+
+fn name(tokens: &[Token], at: usize) -> Option<String> {
+    tokens.get(at)?.name()
+}
+
+/// The column's name behind COLUMN and IF EXISTS, and where the rest begins.
+fn column(tokens: &[Token], mut at: usize) -> Option<(String, usize)> {
+    let word = |at: usize| tokens.get(at).map(Token::keyword).unwrap_or_default();
+    if word(at) == "COLUMN" {
+        at += 1;
+    }
+    // IF [NOT] EXISTS: whether it did anything shows in the columns.
+    if word(at) == "IF" {
+        at += if word(at + 1) == "NOT" { 3 } else { 2 };
+    }
+    Some((name(tokens, at)?, at + 1))
+}
+
+/// `CHANGE a b type …`
+fn changed(tokens: &[Token]) -> Option<Vec<ColumnChange>> {
+    let (from, at) = column(tokens, 1)?;
+    let to = name(tokens, at)?;
+    if !is_plain(&tokens[at + 1..]) {
+        return None;
+    }
+    let retyped = ColumnChange::Retyped(to.clone());
+    Some(if from == to { vec![retyped] } else { vec![ColumnChange::Renamed { from, to }, retyped] })
+}
+
+/// A new column: older rows have NULL in it where nothing says otherwise. Several at once, in parentheses, are not read.
+fn added(name: String, definition: &[Token]) -> Vec<ColumnChange> {
+    let words: Vec<String> = definition.iter().map(Token::keyword).collect();
+    let default = words.iter().position(|w| w == "DEFAULT");
+    let is_null = default.is_none_or(|at| words.get(at + 1).is_some_and(|w| w == "NULL"));
+    let not_null = words.windows(2).any(|pair| pair[0] == "NOT" && pair[1] == "NULL");
+    // TIMESTAMP may be NOT NULL with a default although nobody says so; SERIAL is a counter.
+    let implied = words.first().is_some_and(|w| w == "TIMESTAMP" || w == "SERIAL")
+        && !words.iter().any(|w| w == "NULL");
+    if is_null && !not_null && !implied && is_plain(definition) {
+        return vec![ColumnChange::Added(name)];
+    }
+    vec![ColumnChange::Unknown(format!("ADD COLUMN {name} with a value for older rows"))]
+}
+
+/// Whether a column's definition computes no value.
+fn is_plain(definition: &[Token]) -> bool {
+    const COMPUTED: [&str; 6] = ["GENERATED", "AS", "AUTO_INCREMENT", "VIRTUAL", "STORED", "PERSISTENT"];
+    !definition.is_empty() && !definition.iter().any(|t| COMPUTED.contains(&t.keyword().as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(statement: &str) -> Vec<ColumnChange> {
+        read_statement(&TableName::new("shop", "orders"), statement)
+    }
+
+    fn added(name: &str) -> ColumnChange {
+        ColumnChange::Added(name.to_owned())
+    }
+
+    #[test]
+    fn what_a_statement_proves_is_read() {
+        let dropped = |name: &str| ColumnChange::Dropped(name.to_owned());
+        let renamed = |from: &str, to: &str| ColumnChange::Renamed { from: from.into(), to: to.into() };
+        let retyped = |name: &str| ColumnChange::Retyped(name.to_owned());
+        for (statement, changes) in [
+            ("CREATE TABLE orders (id INT PRIMARY KEY)", vec![ColumnChange::Created]),
+            ("create table shop.orders like other", vec![ColumnChange::Created]),
+            ("CREATE OR REPLACE TABLE orders (id INT)", vec![ColumnChange::Created]),
+            ("ALTER TABLE orders ADD COLUMN note TEXT", vec![added("note")]),
+            (
+                "alter table `shop`.`orders` add `no``te` varchar(10) null default null after id",
+                vec![added("no`te")],
+            ),
+            (
+                "ALTER TABLE orders ADD a INT, ADD COLUMN b DECIMAL(10,2) COMMENT 'x, DEFAULT 5'",
+                vec![added("a"), added("b")],
+            ),
+            ("ALTER TABLE orders ADD COLUMN t TIMESTAMP NULL", vec![added("t")]),
+            ("ALTER TABLE orders DROP a, DROP COLUMN IF EXISTS b", vec![dropped("a"), dropped("b")]),
+            ("ALTER TABLE orders DROP COLUMN a, ADD COLUMN a INT", vec![dropped("a"), added("a")]),
+            ("ALTER TABLE orders RENAME COLUMN a TO b", vec![renamed("a", "b")]),
+            ("ALTER TABLE orders CHANGE a b BIGINT", vec![renamed("a", "b"), retyped("b")]),
+            (
+                "ALTER TABLE orders CHANGE COLUMN a a BIGINT, MODIFY c INT FIRST",
+                vec![retyped("a"), retyped("c")],
+            ),
+            ("/* by hand */ ALTER ONLINE TABLE orders ENGINE=InnoDB, ALGORITHM=INPLACE, LOCK=NONE;", vec![]),
+            ("ALTER TABLE orders ADD INDEX i (a, b), DROP KEY j, RENAME INDEX k TO l", vec![]),
+            ("ALTER TABLE orders ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES other (id)", vec![]),
+            ("ALTER TABLE orders ALTER COLUMN a SET DEFAULT 5", vec![]),
+            ("CREATE UNIQUE INDEX i ON orders (a)", vec![]),
+            ("ALTER TABLE orders RENAME TO archive", vec![]),
+            ("ALTER TABLE orders REORGANIZE PARTITION a, b INTO (PARTITION c VALUES LESS THAN (9))", vec![]),
+            ("ALTER TABLE orders ADD PARTITION (PARTITION c VALUES LESS THAN (9))", vec![]),
+        ] {
+            assert_eq!(read(statement), changes, "{statement}");
+        }
+    }
+
+    #[test]
+    fn what_a_statement_does_not_prove_is_unknown() {
+        for statement in [
+            "CREATE TABLE IF NOT EXISTS orders (id INT)",
+            "ALTER TABLE orders ADD COLUMN a INT DEFAULT 5",
+            "ALTER TABLE orders ADD COLUMN a INT NOT NULL",
+            "ALTER TABLE orders ADD COLUMN t TIMESTAMP",
+            "ALTER TABLE orders ADD COLUMN a INT AS (b + 1) STORED",
+            "ALTER TABLE orders ADD (a INT, b INT)",
+            "ALTER TABLE orders ADD PRIMARY KEY (a)",
+            "ALTER TABLE orders DROP PRIMARY KEY",
+            "ALTER TABLE orders ADD CONSTRAINT p PRIMARY KEY (a)",
+            "ALTER TABLE orders MODIFY a INT PRIMARY KEY",
+            "ALTER TABLE orders CONVERT TO CHARACTER SET latin1",
+            "ALTER TABLE orders /*!80000 ADD COLUMN a INT DEFAULT 5 */",
+            "ALTER TABLE orders ADD COLUMN a INT DEFAULT 'unended",
+            "ALTER TABLE other ADD COLUMN a INT",
+            "SOMETHING else",
+            "",
+        ] {
+            let changes = read(statement);
+            assert!(matches!(changes[..], [ColumnChange::Unknown(_)]), "{statement}: {changes:?}");
+        }
+    }
+}
