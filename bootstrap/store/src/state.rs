@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tidemill_event::{Checkpoint, Phase, Position, Scn, TableName, TableSchema};
 
-use crate::{StoredSchema, TableKey};
+use crate::{StoredColumn, StoredSchema, TableKey};
 
 /// Numbers the tables of a store; a table keeps its number through renames, one that is made again has another.
 pub type TableId = u32;
@@ -273,13 +273,19 @@ impl TableState {
         }
     }
 
-    /// The stored form of that schema for a copy of this table. Who copies and who follows make it each by themselves, and
-    /// alike: what a copy replaces keeps its field ids to itself.
+    /// The stored form of that schema for a copy of this table that begins now: a column of the name and the type that the
+    /// table has keeps its field id. Who copies and who follows make it each by themselves, and alike.
     pub fn copy_schema(&self, schema: &TableSchema) -> StoredSchema {
-        match &self.phase {
-            TablePhase::Cloning(_) => StoredSchema::new(schema, 1),
-            TablePhase::Ready | TablePhase::Stale { .. } => StoredSchema::new(schema, self.next_field),
+        let mut stored = StoredSchema::new(schema, self.next_field);
+        if stored.id == self.schema.id {
+            return self.schema.clone();
         }
+        for column in &mut stored.columns {
+            let same =
+                |known: &&StoredColumn| (&known.name, &known.data_type) == (&column.name, &column.data_type);
+            column.field = self.schema.columns.iter().find(same).map_or(column.field, |known| known.field);
+        }
+        stored
     }
 }
 
