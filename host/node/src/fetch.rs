@@ -176,7 +176,7 @@ pub fn fetch_start(start: Start) -> FetchStart {
         Start::Earliest => FetchStart::Earliest,
         Start::Now => FetchStart::Now,
         Start::Time(us) => FetchStart::Time(us),
-        Start::Position(_) => unreachable!("validation lets no source start at a position"),
+        Start::Position(_) | Start::Snapshot => unreachable!("validation lets no source start there"),
     }
 }
 

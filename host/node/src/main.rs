@@ -15,6 +15,7 @@ mod shutdown;
 mod source;
 mod status;
 mod stdout;
+mod storage;
 mod subscription;
 mod usage;
 mod wiring;

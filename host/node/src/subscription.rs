@@ -9,8 +9,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidemill_client::{Cause, Consumer, Control, Feed, RetryPolicy, drive};
-use tidemill_event::{Checkpoint, Part, Position, Remedy, Window};
+use tidemill_client::{Cause, Consumer, Control, Feed, RetryPolicy, Stream, drive};
+use tidemill_event::{Checkpoint, Part, Phase, Position, Remedy, Window};
 use tidemill_log::{From, Log, ReadError, Reader};
 use tidemill_sandbox::{ConsumerStage, Delivered, DeliveryPhase, FilterStage, GuestError, ProjectionStage};
 use tidemill_sink::{Effects, EmbeddedStore, StoreError};
@@ -125,6 +125,18 @@ impl Feed for LogFeed {
     }
 }
 
+impl Stream for LogFeed {
+    fn begin(&mut self, after: &Checkpoint) -> Result<(), ReadLog> {
+        self.reader = self.log.reader(self.log.locate(after)?)?;
+        self.parts = None;
+        Ok(())
+    }
+
+    fn is_gone(error: &ReadLog) -> bool {
+        matches!(error.0, ReadError::TooOld(_))
+    }
+}
+
 /// A subscription's guests and the store in which their effects are committed.
 pub struct Delivery {
     /// The subscription's name.
@@ -170,7 +182,7 @@ impl Consumer for Delivery {
         let staged = tokio::task::block_in_place(|| self.stages(window))?;
         self.meter.staged(window, &staged);
         let began = Instant::now();
-        let delivered = self.consumer.deliver(&staged, DeliveryPhase::Live).await;
+        let delivered = self.consumer.deliver(&staged, phase_of(window)).await;
         self.meter.costs().add("consumer", began);
         let delivered = delivered.map_err(|failed| failed.error)?;
         self.meter.delivered(delivered.transactions, delivered.changes);
@@ -233,6 +245,15 @@ impl Delivery {
             info!(subscription = %self.name, at = %checkpoint.position, "a transaction in parts is whole");
         }
         Ok(())
+    }
+}
+
+/// What the consumer is told that it is given.
+fn phase_of(window: &Window) -> DeliveryPhase {
+    match window.phase {
+        Phase::Snapshot(_) => DeliveryPhase::Snapshot,
+        Phase::Deltas(_) => DeliveryPhase::Deltas,
+        Phase::Stream => DeliveryPhase::Live,
     }
 }
 

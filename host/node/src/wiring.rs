@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_client::{Control, Switch};
+use tidemill_bootstrap_service::{SnapshotReader, SnapshotServer};
+use tidemill_client::{Control, PhasedFeed, Switch};
 use tidemill_event::{Checkpoint, Position};
 use tidemill_log::{DiskFiles, From, Fsync, HistoryConfig, Log, LogConfig};
-use tidemill_relay::{Relay, RelayError};
+use tidemill_relay::{Relay, RelayError, SnapshotPath};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig, StateReader};
 use tidemill_sink::EmbeddedStore;
 use tidemill_world::objects;
@@ -32,13 +33,14 @@ use crate::shutdown::stopped;
 use crate::source::{OnError, Source, SourceError};
 use crate::status::{Fetched, Figures, Meter};
 use crate::stdout::Stdout;
+use crate::storage;
 use crate::subscription::{Delivery, End, LogFeed, Paused, Subscription};
 use tidemill_event::chain;
 
 /// Everything of a configuration, ready to run.
 pub struct Pipeline {
     sources: Vec<Source>,
-    subscriptions: Vec<(Subscription<LogFeed>, Control)>,
+    subscriptions: Vec<(Subscription<SubscriptionFeed>, Control)>,
     /// What others see of the sources, in their order.
     pub handles: Vec<SourceHandle>,
     /// What others see of the subscriptions, in their order.
@@ -147,8 +149,9 @@ pub async fn open(
         }
         let source = pipeline.handles.iter().find(|handle| *handle.name == *subscription.source);
         let source = source.expect("the configuration was validated");
-        let parts =
-            Parts { store: &store, stdout: &stdout, log: &source.log, fetched: source.fetched.clone() };
+        let storage = storage::server(config, &subscription.source)?;
+        let (log, fetched) = (&source.log, source.fetched.clone());
+        let parts = Parts { store: &store, stdout: &stdout, log, fetched, storage };
         let opened = open_subscription(name, subscription, &guests, parts).await?;
         let (switch, control) = Control::new(stop.clone());
         let control = if role.on_error() == OnError::Hold { control.held_on_error() } else { control };
@@ -331,12 +334,17 @@ fn history_config(source: &str, config: &config::HistoryConfig) -> Result<Histor
     Ok(history)
 }
 
+/// A log in this process, with snapshot storage before it where the subscription begins with a snapshot.
+type SubscriptionFeed = PhasedFeed<LogFeed, SnapshotReader>;
+
 /// What a subscription shares with the others.
 struct Parts<'a> {
     store: &'a EmbeddedStore,
     stdout: &'a Arc<dyn Stdout>,
     log: &'a Log,
     fetched: Fetched,
+    /// The source's snapshot storage, where it has some.
+    storage: Option<SnapshotServer>,
 }
 
 /// Reads a subscription's committed state.
@@ -356,9 +364,23 @@ async fn open_subscription(
     config: &SubscriptionConfig,
     guests: &Guests<'_>,
     parts: Parts<'_>,
-) -> Result<Subscription<LogFeed>, Failure> {
+) -> Result<Subscription<SubscriptionFeed>, Failure> {
     let checkpoint = parts.store.checkpoint(name)?;
-    let feed = LogFeed::open(parts.log, read_from(config.start, checkpoint.as_ref()))?;
+    let feed = match parts.storage {
+        _ if !storage::is_read(config.start, checkpoint.as_ref()) => {
+            let log = LogFeed::open(parts.log, read_from(config.start, checkpoint.as_ref()))?;
+            PhasedFeed::without_storage(log)
+        }
+        Some(storage) => {
+            let storage = storage.reader(vec![], SnapshotPath::Auto, name);
+            PhasedFeed::new(LogFeed::open(parts.log, From::Now)?, storage, checkpoint)
+        }
+        None => {
+            let source = &config.source;
+            let what = "stands within a snapshot, and its source has no snapshot storage; put the [bootstrap";
+            return Err(format!("subscription `{name}` {what}.{source}] table back").into());
+        }
+    };
     let consumer = open_delivery(name, config, guests, parts.store, parts.stdout, parts.fetched).await?;
     Ok(Subscription { feed, consumer, retries: config.retries })
 }
@@ -400,5 +422,7 @@ fn read_from(start: Start, checkpoint: Option<&Checkpoint>) -> From {
         (None, Start::Now) => From::Now,
         (None, Start::Time(us)) => From::Time(us),
         (None, Start::Position(position)) => after(position),
+        // The stream's turn comes later, and is told then where it begins.
+        (None, Start::Snapshot) => From::Now,
     }
 }

@@ -8,14 +8,14 @@
 //! | `table` | subscription, output table | its columns and key, as a schema frame |
 //! | `output` | subscription, output table, key columns | all columns (see `value`) |
 //!
-//! Rows of an output table without key have the commit's position and their number in it for a key.
+//! Rows of an output table without key have the commit's place and their number in it for a key.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use tidemill_event::{
-    Checkpoint, ColumnSchema, Decoded, Frame, Position, SchemaSet, TableName, TableSchema, decode,
+    Checkpoint, ColumnSchema, Decoded, Frame, Phase, Position, SchemaSet, TableName, TableSchema, decode,
     encode_schema,
 };
 
@@ -102,9 +102,9 @@ impl EmbeddedStore {
         let commit = Commit { write: &write, failing: &self.failing, subscription };
         commit.checkpoint(checkpoint)?;
         commit.state(&effects.state)?;
-        let mut unkeyed = 0;
+        let (place, mut unkeyed) = (place_of(checkpoint), 0);
         for rows in &effects.output {
-            commit.output(rows, checkpoint.position, &mut unkeyed)?;
+            commit.output(rows, &place, &mut unkeyed)?;
         }
         write.commit().map_err(self.failing.when("commit to"))
     }
@@ -223,7 +223,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    fn output(&self, rows: &OutputRows, at: Position, unkeyed: &mut u64) -> Result<(), StoreError> {
+    fn output(&self, rows: &OutputRows, place: &[u8], unkeyed: &mut u64) -> Result<(), StoreError> {
         let schema = self.schema_of(rows)?;
         self.define(&rows.table, &schema)?;
         if rows.ops.len() != rows.columns.num_rows() {
@@ -241,7 +241,7 @@ impl Commit<'_> {
                     "it has no key, so nothing in it can be deleted; give it one".into(),
                 );
             }
-            key_of(rows, i, at, unkeyed, &mut key);
+            key_of(rows, i, place, unkeyed, &mut key);
             let named = (self.subscription, &*rows.table, &key[..]);
             let done = if op == Op::Delete {
                 table.remove(named).map(drop)
@@ -299,15 +299,29 @@ impl Commit<'_> {
     }
 }
 
+/// What no other commit's place has: its position, and within a snapshot or deltas, where all positions are one, its cursor.
+fn place_of(checkpoint: &Checkpoint) -> Vec<u8> {
+    let Position { timeline, scn } = checkpoint.position;
+    let mut place = timeline.to_be_bytes().to_vec();
+    place.extend_from_slice(&scn.0.to_be_bytes());
+    if let Phase::Snapshot(cursor) | Phase::Deltas(cursor) = &checkpoint.phase {
+        place.extend_from_slice(&cursor.version.to_be_bytes());
+        for bytes in [cursor.table.as_bytes(), &cursor.after] {
+            place.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+            place.extend_from_slice(bytes);
+        }
+    }
+    place
+}
+
 /// The key columns' bytes; for a table without key, a number that no other row has.
-fn key_of(rows: &OutputRows, row: usize, at: Position, unkeyed: &mut u64, key: &mut Vec<u8>) {
+fn key_of(rows: &OutputRows, row: usize, place: &[u8], unkeyed: &mut u64, key: &mut Vec<u8>) {
     key.clear();
     for ordinal in &rows.key {
         value_at(rows.columns.column(*ordinal as usize), row).encode(key);
     }
     if rows.key.is_empty() {
-        key.extend_from_slice(&at.timeline.to_be_bytes());
-        key.extend_from_slice(&at.scn.0.to_be_bytes());
+        key.extend_from_slice(place);
         key.extend_from_slice(&unkeyed.to_be_bytes());
         *unkeyed += 1;
     }

@@ -11,7 +11,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray};
 use redb::{ReadableDatabase, TableDefinition};
 use tempfile::tempdir;
-use tidemill_event::{Checkpoint, Phase, Position, Remedy, Scn};
+use tidemill_event::{Checkpoint, Cursor, Phase, Position, Remedy, Scn};
 use tidemill_sink::{Effects, EmbeddedStore, Op, OutputRows, StoreError, Value};
 
 fn checkpoint(scn: u64) -> Checkpoint {
@@ -94,6 +94,20 @@ fn output_rows_follow_their_ops_in_key_order() {
     assert_eq!(store.rows("one", "nothing").unwrap().count(), 0);
     let row = store.rows("one", "people").unwrap().next().unwrap().unwrap();
     assert_eq!((row.get("id"), row.get("none")), (Some(&Value::Int(-3)), None));
+}
+
+#[test]
+fn a_table_without_key_keeps_every_row_of_every_piece_of_a_snapshot() {
+    let dir = tempdir().unwrap();
+    let store = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
+    let at = |table: &str, after: u8| {
+        let cursor = Cursor { version: 3, table: table.into(), after: vec![after] };
+        Checkpoint { phase: Phase::Snapshot(cursor), ..checkpoint(7) }
+    };
+    for (id, place) in (0..).zip([at("shop.a", 1), at("shop.a", 2), at("shop.b", 1), checkpoint(7)]) {
+        store.commit("audit", &place, &rows(&[], &[id], &[None], &[Op::Insert])).unwrap();
+    }
+    assert_eq!(json(&store, "audit").len(), 4);
 }
 
 #[test]

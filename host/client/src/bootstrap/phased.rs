@@ -18,7 +18,8 @@ use crate::{Backoff, Feed};
 /// See the module.
 pub struct PhasedFeed<S, B> {
     stream: S,
-    bootstrap: B,
+    /// `None`: the stream is all there is.
+    bootstrap: Option<B>,
     turn: Turn,
     /// Everything up to here was given, whole: a window that says nothing but that.
     place: Option<Window>,
@@ -65,16 +66,18 @@ impl<S: Stream, B: Bootstrap> PhasedFeed<S, B> {
     /// begins when it is its turn.
     pub fn new(stream: S, bootstrap: B, have: Option<Checkpoint>) -> PhasedFeed<S, B> {
         let streams = have.as_ref().is_some_and(|have| have.phase == Phase::Stream);
-        PhasedFeed {
-            stream,
-            bootstrap,
-            turn: if streams { Turn::Begin } else { Turn::Reading },
-            place: have.as_ref().map(place),
-            is_open: false,
-            is_alone: false,
-            vain: 0,
-            backoff: Backoff::default(),
-        }
+        let turn = if streams { Turn::Begin } else { Turn::Reading };
+        PhasedFeed::at(stream, Some(bootstrap), turn, have.as_ref().map(place))
+    }
+
+    /// The stream alone, which stands where it is to begin: a feed of the same type for whoever has no snapshot storage.
+    pub fn without_storage(stream: S) -> PhasedFeed<S, B> {
+        PhasedFeed::at(stream, None, Turn::Streaming, None)
+    }
+
+    fn at(stream: S, bootstrap: Option<B>, turn: Turn, place: Option<Window>) -> PhasedFeed<S, B> {
+        let (is_open, is_alone, vain) = (false, false, 0);
+        PhasedFeed { stream, bootstrap, turn, place, is_open, is_alone, vain, backoff: Backoff::default() }
     }
 
     /// With other waits than the usual ones between questions to a storage that has nothing new.
@@ -92,20 +95,22 @@ impl<S: Stream, B: Bootstrap> PhasedFeed<S, B> {
         &self.stream
     }
 
-    /// Tells the stream where to begin; `false`: what follows there is gone.
-    fn begin(&mut self) -> Result<bool, S::Error> {
+    /// The stream's side, for what it is told: where it ends.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Tells the stream where to begin.
+    fn begin(&mut self) -> Result<(), S::Error> {
         let have = self.checkpoint().expect("the stream has its turn where something was given");
-        match self.stream.begin(&have) {
-            Ok(()) => {
-                self.turn = Turn::Streaming;
-                Ok(true)
-            }
-            Err(error) if S::is_gone(&error) => {
-                self.fall(&error);
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
+        self.stream.begin(&have)?;
+        self.turn = Turn::Streaming;
+        Ok(())
+    }
+
+    /// Whether an error means that snapshot storage has its turn.
+    fn is_gone(&self, error: &S::Error) -> bool {
+        self.bootstrap.is_some() && S::is_gone(error)
     }
 
     /// The stream no longer has what follows.
@@ -115,17 +120,27 @@ impl<S: Stream, B: Bootstrap> PhasedFeed<S, B> {
         self.turn = if self.is_open { Turn::Parted } else { Turn::Reading };
     }
 
-    /// One step of the stream's turn; `None`: it is somebody else's.
+    /// One step of the stream's turn; `None`: it is somebody else's, or there is nothing yet.
     async fn streamed(&mut self) -> Result<Option<Option<Arc<Window>>>, S::Error> {
-        if self.turn == Turn::Begin && !self.begin()? {
-            return Ok(None);
-        }
-        match self.stream.next().await {
+        let next = match self.turn {
+            Turn::Begin => match self.begin() {
+                Ok(()) => self.stream.next().await,
+                // A log that has nothing yet; the storage may come from elsewhere.
+                Err(error) if S::remedy(&error) == Remedy::Wait => {
+                    self.vain += 1;
+                    tokio::time::sleep(self.wait()).await;
+                    return Ok(None);
+                }
+                Err(error) => Err(error),
+            },
+            _ => self.stream.next().await,
+        };
+        match next {
             Ok(next) => {
                 next.iter().for_each(|window| self.gave(window));
                 Ok(Some(next))
             }
-            Err(error) if S::is_gone(&error) => {
+            Err(error) if self.is_gone(&error) => {
                 self.fall(&error);
                 Ok(None)
             }
@@ -148,7 +163,8 @@ impl<S: Stream, B: Bootstrap> PhasedFeed<S, B> {
             tokio::time::sleep(self.wait()).await;
         }
         let have = self.checkpoint();
-        match self.bootstrap.next(have.as_ref()).await {
+        let bootstrap = self.bootstrap.as_mut().expect("it has its turn only where it is");
+        match bootstrap.next(have.as_ref()).await {
             Ok(Piece::Window(window)) => {
                 (self.vain, self.is_alone) = (0, true);
                 self.place = Some(end_of(&window));
@@ -214,7 +230,7 @@ impl<S: Stream, B: Bootstrap> Feed for PhasedFeed<S, B> {
                 Ok(next)
             }
             // `next` gives it again, and knows what it means.
-            Err(error) if S::is_gone(&error) => Ok(None),
+            Err(error) if self.is_gone(&error) => Ok(None),
             Err(error) => Err(PhasedError::Stream(error)),
         }
     }

@@ -140,6 +140,10 @@ async fn place(
         Start::Earliest => before_first(&log, From::Earliest, end).await,
         Start::Time(us) => before_first(&log, From::Time(us), end).await,
         Start::Position(position) => at(&log, position, end).await,
+        Start::Snapshot => {
+            let what = "a snapshot is for who has nothing; remove the subscription's checkpoint, and set `start` to it";
+            Err(what.into())
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tidemill_client::{Control, RelayFeed, RelayOptions, Selection, Start as ClientStart};
+use tidemill_client::{
+    Control, PhasedFeed, RelayBootstrap, RelayFeed, RelayOptions, Selection, Start as ClientStart,
+};
 use tidemill_event::Checkpoint;
 use tidemill_sandbox::{Sandbox, SandboxConfig};
 use tidemill_sink::EmbeddedStore;
@@ -20,7 +22,7 @@ use crate::status::Fetched;
 use crate::stdout::{Process, Stdout};
 use crate::subscription::{End, Subscription};
 use crate::wiring::{open_delivery, store_path};
-use crate::{Failure, fetch, shutdown};
+use crate::{Failure, fetch, shutdown, storage};
 use tidemill_event::chain;
 
 /// What `consume` takes.
@@ -58,8 +60,11 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     Ok(if run_all(opened, stop).await { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The stream of relays, with snapshot storage before it where the subscription begins with a snapshot.
+type SubscriptionFeed = PhasedFeed<RelayFeed, RelayBootstrap>;
+
 /// Says whether all ended well.
-async fn run_all(subscriptions: Vec<Subscription<RelayFeed>>, stop: watch::Receiver<bool>) -> bool {
+async fn run_all(subscriptions: Vec<Subscription<SubscriptionFeed>>, stop: watch::Receiver<bool>) -> bool {
     let mut running = JoinSet::new();
     for subscription in subscriptions {
         let (name, meter) = (subscription.consumer.name.clone(), subscription.consumer.meter.clone());
@@ -141,16 +146,19 @@ async fn open_feed(
     start: Start,
     checkpoint: Option<Checkpoint>,
     once: bool,
-) -> Result<RelayFeed, Failure> {
-    let start = checkpoint.map_or_else(|| client_start(start), ClientStart::At);
-    let mut feed = RelayFeed::new(options, start)?;
+) -> Result<SubscriptionFeed, Failure> {
+    let from = checkpoint.clone().map_or_else(|| client_start(start), ClientStart::At);
+    let mut feed = RelayFeed::new(options.clone(), from)?;
     if once {
         match feed.source().await?.checkpoint {
             Some(end) => feed.end_at(end),
             None => feed.end_now(),
         }
     }
-    Ok(feed)
+    Ok(match storage::is_read(start, checkpoint.as_ref()) {
+        true => PhasedFeed::new(feed, RelayBootstrap::new(options)?, checkpoint),
+        false => PhasedFeed::without_storage(feed),
+    })
 }
 
 fn client_start(start: Start) -> ClientStart {
@@ -159,5 +167,7 @@ fn client_start(start: Start) -> ClientStart {
         Start::Now => ClientStart::Now,
         Start::Time(us) => ClientStart::Time(us),
         Start::Position(position) => ClientStart::After(position),
+        // The stream's turn comes later, and is told then where it begins.
+        Start::Snapshot => ClientStart::Now,
     }
 }

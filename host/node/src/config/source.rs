@@ -310,8 +310,9 @@ impl SourceConfig {
             history.validate()?;
         }
         match self.start {
-            Start::Position(..) => {
-                Err("a source starts at earliest, now or a time; a position belongs to a subscription".into())
+            Start::Position(..) | Start::Snapshot => {
+                let what = "a position or a snapshot belongs to a subscription";
+                Err(format!("a source starts at earliest, now or a time; {what}"))
             }
             _ => Ok(()),
         }

@@ -14,8 +14,8 @@ use super::{Config, GuestConfig, SourceKind};
 pub struct SubscriptionConfig {
     /// The source's name.
     pub source: String,
-    /// Where it begins when it has no checkpoint: `earliest` (the default), `now`, `time:…` or
-    /// `position:TIMELINE/SCN`.
+    /// Where it begins when it has no checkpoint: `earliest` (the default), `now`, `time:…`,
+    /// `position:TIMELINE/SCN`, or `snapshot`, which reads the source's snapshot storage, and again when it is too far behind.
     #[serde(default)]
     pub start: Start,
     /// How often a delivery that failed is tried again before the subscription pauses.
@@ -79,6 +79,13 @@ impl SubscriptionConfig {
             let known: Vec<_> = config.source.keys().map(String::as_str).collect();
             return Err(super::unknown("source", &self.source, &known));
         };
+        let stored = config.bootstrap.contains_key(&self.source);
+        if self.start == Start::Snapshot && !stored && source.get_ref().kind != SourceKind::Relay {
+            let source = &self.source;
+            return Err(format!(
+                "`start` is a snapshot, and source `{source}` has no snapshot storage; add a [bootstrap.{source}] table"
+            ));
+        }
         if let Some(at_relay) = &self.at_relay {
             if source.get_ref().kind != SourceKind::Relay {
                 let kind = "its source is no relay; remove it, or set kind = \"relay\" there";

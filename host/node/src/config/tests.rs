@@ -155,7 +155,7 @@ fn sizes_durations_and_starts_say_how_they_are_written() {
         "time:2026-11-20T08:00:00Z",
         "yesterday",
         "tidemill.toml:11: `yesterday` is no start; write earliest, now, \
-        time:2026-11-20T08:00:00Z (UTC) or position:TIMELINE/SCN",
+        time:2026-11-20T08:00:00Z (UTC), position:TIMELINE/SCN or snapshot",
     );
 }
 

@@ -30,6 +30,9 @@ pub enum Start {
     Time(i64),
     /// After that position.
     Position(Position),
+    /// With a snapshot, then with what follows it. Whoever has fallen behind so far that the log no longer has what follows
+    /// gets what changed since then.
+    Snapshot,
 }
 
 fn split(text: &str) -> Option<(u64, &str)> {
@@ -93,12 +96,13 @@ impl TryFrom<String> for Start {
     fn try_from(text: String) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no start; write earliest, now, time:2026-11-20T08:00:00Z (UTC) or position:TIMELINE/SCN"
+                "`{text}` is no start; write earliest, now, time:2026-11-20T08:00:00Z (UTC), position:TIMELINE/SCN or snapshot"
             )
         };
         match text.split_once(':') {
             None if text == "earliest" => Ok(Start::Earliest),
             None if text == "now" => Ok(Start::Now),
+            None if text == "snapshot" => Ok(Start::Snapshot),
             Some(("time", time)) => parse_utc(time).map(Start::Time).ok_or_else(wrong),
             Some(("position", position)) => {
                 let (timeline, scn) = position.split_once('/').ok_or_else(wrong)?;
