@@ -90,10 +90,11 @@ def with_delta_rs(request):
     table = deltalake.DeltaTable(
         request["table"], version=request.get("version"), storage_options=request.get("settings")
     )
-    (commit,) = [commit for commit in table.history() if commit["version"] == table.version()]
+    # How far we are with that table; `history()` would count from the newest version, whichever was opened.
+    scn = table.transaction_version("tidemill:shop:" + table.metadata().name)
     builder = deltalake.QueryBuilder().register("t", table)
     condition = f" WHERE {request['where']}" if request.get("where") else ""
-    return pa.table(builder.execute(f"SELECT * FROM t{condition}").read_all()), commit["tidemill"]
+    return pa.table(builder.execute(f"SELECT * FROM t{condition}").read_all()), {"scn": scn}
 
 
 def with_polars_delta(request):
