@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int32Type, Int64Type};
@@ -92,7 +92,8 @@ struct Open {
     /// Row groups that are still to be read.
     groups: VecDeque<usize>,
     whole: Option<Bytes>,
-    rows: Option<ParquetRecordBatchReader>,
+    /// In a lock that nobody waits for, since a reader may be sent to another thread and not shared between two.
+    rows: Option<Mutex<ParquetRecordBatchReader>>,
 }
 
 /// Where a column of the table comes from.
@@ -169,7 +170,8 @@ impl FileStream {
         }
         loop {
             let open = self.state.as_mut().expect("it was opened");
-            if let Some(batch) = open.rows.as_mut().and_then(Iterator::next) {
+            let rows = open.rows.as_mut().map(|rows| rows.get_mut().expect("no holder panics"));
+            if let Some(batch) = rows.and_then(Iterator::next) {
                 let sorted = self.sorted(&batch?)?;
                 if sorted.len() > 0 {
                     return Ok(Some(sorted));
@@ -178,7 +180,7 @@ impl FileStream {
             }
             let Some(group) = open.groups.pop_front() else { return Ok(None) };
             let rows = self.group(group).await?;
-            self.state.as_mut().expect("it was opened").rows = Some(rows);
+            self.state.as_mut().expect("it was opened").rows = Some(Mutex::new(rows));
         }
     }
 
