@@ -1,10 +1,38 @@
-//! From a configuration's `[bootstrap.NAME]` table to snapshot storage, for every command that needs it.
+//! From a configuration's `[bootstrap.NAME]` table to snapshot storage: its store for every command that needs it, and the
+//! service that follows a source's log into it and has tables copied. What is done with windows and rows is
+//! `tidemill-bootstrap-service`'s.
 
-use tidemill_bootstrap_store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_bootstrap_clone::{CloneControl, CloneError, CloneOptions, Cloner, Policy, SnapshotDestination};
+use tidemill_bootstrap_service::{
+    FollowError, Follower, Handle, ServeLimits, ServiceOptions, SnapshotServer,
+};
+use tidemill_bootstrap_store::{
+    CommitError, DeltaLake, Retention, Store, StoreError, TablePhase, Writer, WriterOptions,
+};
+use tidemill_client::Feed;
+use tidemill_event::{Checkpoint, EventKind, Phase, Remedy, Span, TableName, Timeline, Window, chain};
+use tidemill_fetchers_api::FetchError;
+use tidemill_fetchers_api::extract::Extract;
+use tidemill_fetchers_mysql::MySqlExtract;
+use tidemill_log::{From, Log, ReadError};
+use tidemill_relay::TablePattern;
 use tidemill_world::objects;
+use tokio::sync::watch;
+use tracing::{info, warn};
 
-use crate::Failure;
-use crate::config::Config;
+use crate::config::{BootstrapConfig, CloneConfig, Config, SourceKind, Start};
+use crate::guests::Guests;
+use crate::shutdown::stopped;
+use crate::subscription::{LogFeed, ReadLog};
+use crate::{Failure, fetch};
+
+/// How long a service that failed is left alone, the first time; it doubles.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// The longest that it is left alone.
+const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// The source whose snapshot storage is meant: the one that is named, or the only one that has any.
 pub fn choose<'a>(config: &'a Config, named: Option<&'a str>) -> Result<&'a str, Failure> {
@@ -13,12 +41,13 @@ pub fn choose<'a>(config: &'a Config, named: Option<&'a str>) -> Result<&'a str,
         (Some(name), _) if known.contains(&name) => Ok(name),
         (_, []) => {
             let what =
-                "no source has snapshot storage; add a [bootstrap.NAME] table with `store = \"file:///…\"`";
+                "no source has snapshot storage; add a [bootstrap.NAME] table with `store = \"DIRECTORY\"`";
             Err(what.into())
         }
         (None, [only]) => Ok(only),
         (Some(name), _) => {
-            Err(format!("source `{name}` has no snapshot storage; there are: {}", known.join(", ")).into())
+            let what = format!("source `{name}` has no snapshot storage; there are: {}", known.join(", "));
+            Err(what.into())
         }
         (None, _) => Err(format!("say which source's with --source; there are: {}", known.join(", ")).into()),
     }
@@ -28,4 +57,317 @@ pub fn choose<'a>(config: &'a Config, named: Option<&'a str>) -> Result<&'a str,
 pub fn open_store(config: &Config, source: &str) -> Result<Store, Failure> {
     let url = &config.bootstrap[source].get_ref().store;
     Ok(Store::new(objects::open(url)?, source).with_url(url))
+}
+
+/// The snapshot storage of a source, for who reads it; `None`: it has none.
+pub fn server(config: &Config, source: &str) -> Result<Option<SnapshotServer>, Failure> {
+    let served = |store| SnapshotServer::new(store, ServeLimits::default());
+    config.bootstrap.contains_key(source).then(|| open_store(config, source).map(served)).transpose()
+}
+
+/// Whether a subscription reads snapshot storage: it begins there, or stands within it.
+pub fn is_read(start: Start, checkpoint: Option<&Checkpoint>) -> bool {
+    start == Start::Snapshot || checkpoint.is_some_and(|checkpoint| checkpoint.phase != Phase::Stream)
+}
+
+/// What others see of a service, and how they tell its clone what to do. Cheap to clone.
+#[derive(Clone)]
+pub struct BootstrapHandle {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// Its store.
+    pub store: Store,
+    /// Its clone.
+    pub clones: CloneControl,
+    /// The follower that runs now; `None`: none does.
+    pub follower: watch::Receiver<Option<Handle>>,
+}
+
+impl BootstrapHandle {
+    /// Serves what is stored.
+    pub fn server(&self) -> SnapshotServer {
+        SnapshotServer::new(self.store.clone(), ServeLimits::default())
+    }
+}
+
+/// The service of one source.
+pub struct BootstrapService {
+    config: BootstrapConfig,
+    log: Log,
+    tables: Vec<TablePattern>,
+    extract: Option<MySqlExtract>,
+    policy: Policy,
+    /// What others see of it.
+    pub handle: BootstrapHandle,
+    follower: watch::Sender<Option<Handle>>,
+    /// These are copied anew, whatever the store has.
+    anew: Vec<TableName>,
+}
+
+/// Why a service ended.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// The source's log, or the store.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// Tables could not be copied.
+    #[error(transparent)]
+    Clone(#[from] CloneError),
+    /// The store could not be taken over.
+    #[error("open snapshot storage")]
+    Store(#[from] StoreError),
+    /// A commit failed.
+    #[error("write snapshot storage")]
+    Commit(#[from] CommitError),
+    /// The log does not have what follows.
+    #[error("read the log")]
+    Log(#[from] ReadError),
+    /// The source did not tell its tables.
+    #[error("ask the source for its tables")]
+    Source(#[from] FetchError),
+}
+
+impl BootstrapError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            BootstrapError::Follow(error) => error.remedy(),
+            BootstrapError::Clone(error) => error.remedy(),
+            BootstrapError::Store(error) => error.remedy(),
+            BootstrapError::Commit(CommitError::Fenced(_)) => Remedy::Fenced,
+            BootstrapError::Commit(CommitError::Store(error)) => error.remedy(),
+            BootstrapError::Log(error) => error.remedy(),
+            // A server that is away comes back; what it refuses is said again and again until somebody mends it.
+            BootstrapError::Source(_) => Remedy::Retry,
+        }
+    }
+}
+
+/// The service of a source with a `[bootstrap.NAME]` table. Nothing is read or written yet.
+pub fn open_service(
+    config: &Config,
+    name: &str,
+    guests: &Guests<'_>,
+    log: &Log,
+    anew: Vec<TableName>,
+) -> Result<BootstrapService, Failure> {
+    let (source, bootstrap) = (config.source[name].get_ref(), config.bootstrap[name].get_ref());
+    let extract = match (&bootstrap.clone.server, source.kind) {
+        (Some(server), _) => Some(fetch::extract(server)?),
+        (None, SourceKind::Mysql | SourceKind::Mariadb) => Some(fetch::extract(source)?),
+        (None, SourceKind::Relay | SourceKind::BinlogFiles) => None,
+    };
+    // One of its own: the stream does not wait for what a clone judges.
+    let policy = fetch::open_policy(name, source, guests)?;
+    let (follower, seen) = watch::channel(None);
+    let handle = BootstrapHandle {
+        source: name.into(),
+        store: open_store(config, name)?,
+        clones: CloneControl::default(),
+        follower: seen,
+    };
+    Ok(BootstrapService {
+        config: bootstrap.clone(),
+        log: log.clone(),
+        tables: bootstrap.tables.iter().map(|t| TablePattern::parse(t).expect("validated")).collect(),
+        extract,
+        policy: policy.map_or_else(Policy::none, Policy::shared),
+        handle,
+        follower,
+        anew,
+    })
+}
+
+impl BootstrapService {
+    /// Runs until told to stop, or until an error that does not mend itself.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), BootstrapError> {
+        let mut wait = RETRY_FIRST;
+        loop {
+            let ended = self.once(&mut stop).await;
+            self.follower.send_replace(None);
+            let Err(error) = ended else { return Ok(()) };
+            if !matches!(error.remedy(), Remedy::Retry | Remedy::Wait) {
+                return Err(error);
+            }
+            warn!(source = %self.handle.source, error = %chain(&error), "snapshot storage does not go on; again soon");
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return Ok(()),
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
+            }
+        }
+    }
+
+    async fn once(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), BootstrapError> {
+        let options = WriterOptions { hints: vec![Arc::new(DeltaLake)], ..WriterOptions::default() };
+        let writer = self.handle.store.open_writer(options).await?;
+        self.begin_anew(&writer).await?;
+        let clones = self.handle.clones.clone();
+        let mut follower =
+            Follower::open(writer.clone(), clones.clone(), service_options(&self.config)).await?;
+        let handle = follower.handle();
+        self.follower.send_replace(Some(handle.clone()));
+        let feed = tokio::select! {
+            biased;
+            () = stopped(stop) => return Ok(()),
+            feed = self.feed(&follower) => feed?,
+        };
+        info!(source = %self.handle.source, "snapshot storage follows");
+        let Some(extract) = self.extract.clone() else {
+            return Ok(follower.follow(feed, missing, stopped(stop)).await?);
+        };
+        let cloner = Cloner::new(
+            extract.clone(),
+            self.policy.clone(),
+            SnapshotDestination::new(writer.clone()),
+            handle.marks(),
+            clones,
+        );
+        let copying = async {
+            self.ask_for_tables(&extract, &writer).await?;
+            cloner.with_options(clone_options(&self.config.clone)).run().await?;
+            Ok::<(), BootstrapError>(())
+        };
+        tokio::select! {
+            followed = follower.follow(feed, missing, stopped(stop)) => Ok(followed?),
+            // It runs as long as the follower does, unless it fails.
+            Err(error) = copying => Err(error),
+        }
+    }
+
+    /// Marks the tables whose content is not what the policy of today stores, and those that are to be copied anew.
+    async fn begin_anew(&mut self, writer: &Writer) -> Result<(), BootstrapError> {
+        let (policy, anew) = (self.policy.fingerprint(), std::mem::take(&mut self.anew));
+        let marked = writer.commit(|draft| {
+            let since = draft.manifest.applied.position;
+            for table in draft.tables.values_mut() {
+                let reason = match &table.phase {
+                    TablePhase::Ready if anew.contains(&table.name) => "it was asked for",
+                    TablePhase::Ready if table.policy != policy => "the source's policy is another one now",
+                    _ => continue,
+                };
+                table.phase = TablePhase::Stale { reason: reason.to_owned(), since, clone: None };
+            }
+        });
+        Ok(marked.await?)
+    }
+
+    /// Has every table copied that the source has and the store has not.
+    async fn ask_for_tables(&self, extract: &MySqlExtract, writer: &Writer) -> Result<(), BootstrapError> {
+        let known = writer.head();
+        for table in extract.tables().await? {
+            if self.is_chosen(&table) && !known.tables.contains_key(&table.to_string()) {
+                self.handle.clones.add_table(table);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_chosen(&self, table: &TableName) -> bool {
+        self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches(table))
+    }
+
+    /// The log from where the store is; of a new store, from the end of the log, which is told first: a copy needs to know
+    /// of a place that its rows are not older than.
+    async fn feed(&self, follower: &Follower) -> Result<Chosen, BootstrapError> {
+        let open = |first, from| {
+            let feed = LogFeed::open(&self.log, from)?;
+            Ok(Chosen { first, feed, tables: self.tables.clone() })
+        };
+        if let Some(checkpoint) = follower.start() {
+            return open(None, self.log.locate(&checkpoint)?);
+        }
+        let Some(end) = self.log.checkpoint() else { return open(None, From::Earliest) };
+        let at = Span { after: end.position.scn, upto: end.position.scn };
+        let timeline = Timeline { number: end.position.timeline, server: end.server.into() };
+        let first = Window::empty(end.source.into(), timeline, at, end.gtid_set.into());
+        open(Some(Arc::new(first)), From::After(end.position))
+    }
+}
+
+fn service_options(config: &BootstrapConfig) -> ServiceOptions {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    ServiceOptions {
+        flush_every: config.flush_every.0,
+        flush_bytes: size(config.flush.0),
+        apply_every: config.apply_every.0,
+        apply_bytes: size(config.apply.0),
+        publish_every: config.publish_every.0,
+        retention: Retention {
+            keep_versions: config.keep_versions as usize,
+            keep_deltas: config.keep_deltas.0,
+            keep_log: config.keep_log.0,
+            ..Retention::default()
+        },
+        ..ServiceOptions::default()
+    }
+}
+
+fn clone_options(config: &CloneConfig) -> CloneOptions {
+    let connections = config.connections as usize;
+    CloneOptions {
+        max_connections: connections,
+        chunks_in_flight: connections * 2,
+        chunk_rows: config.chunk_rows,
+        rows_per_second: config.rows_per_second,
+        max_threads_running: config.threads_running,
+        max_replica_lag: config.replica_lag.map(|time| time.0),
+        ..CloneOptions::default()
+    }
+}
+
+/// What a log no longer has.
+fn missing(error: &ReadLog) -> Option<String> {
+    match error.cause() {
+        error @ (ReadError::TooOld(_) | ReadError::Diverged(_)) => Some(chain(error)),
+        _ => None,
+    }
+}
+
+/// The chosen tables of a log; positions are those of the whole log.
+struct Chosen {
+    first: Option<Arc<Window>>,
+    feed: LogFeed,
+    tables: Vec<TablePattern>,
+}
+
+impl Chosen {
+    fn window(&self, window: Arc<Window>) -> Arc<Window> {
+        if self.tables.is_empty() {
+            return window;
+        }
+        let is_chosen = |table: &TableName| self.tables.iter().any(|pattern| pattern.matches(table));
+        let mut window = Arc::unwrap_or_clone(window);
+        window.tables.retain(|changes| is_chosen(changes.schema.name()));
+        window.events.retain(|event| match &event.kind {
+            EventKind::DropDatabase { .. } => true,
+            kind => kind.tables().into_iter().any(is_chosen),
+        });
+        Arc::new(window)
+    }
+}
+
+impl Feed for Chosen {
+    type Error = ReadLog;
+
+    async fn next(&mut self) -> Result<Option<Arc<Window>>, ReadLog> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        Ok(self.feed.next().await?.map(|window| self.window(window)))
+    }
+
+    fn try_next(&mut self) -> Result<Option<Arc<Window>>, ReadLog> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        Ok(self.feed.try_next()?.map(|window| self.window(window)))
+    }
+
+    fn rewind(&mut self) -> Result<(), ReadLog> {
+        self.feed.rewind()
+    }
+
+    fn remedy(error: &ReadLog) -> Remedy {
+        LogFeed::remedy(error)
+    }
 }

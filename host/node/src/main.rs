@@ -15,7 +15,6 @@ mod shutdown;
 mod source;
 mod status;
 mod stdout;
-mod storage;
 mod subscription;
 mod usage;
 mod wiring;

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tidemill_relay::{
-    Credential, Grant, Limits, Relay, RelayConfig, RelayParts, Served, ServingMetrics, TablePattern,
-    TlsConfig,
+    Credential, Grant, Limits, Relay, RelayConfig, RelayParts, Served, ServingMetrics, SnapshotsServed,
+    TablePattern, TlsConfig,
 };
 use tidemill_sandbox::{FilterStage, ProjectionStage, Sandbox};
 use tokio::sync::watch;
 use tracing::info;
 
 use crate::Failure;
+use crate::bootstrap::BootstrapHandle;
 use crate::config::{self, Bytes, Config, GrantConfig, GuestConfig, LimitsConfig, Time};
 use crate::guests::Guests;
 use crate::metrics;
@@ -36,9 +37,13 @@ pub fn open(
         name: handle.name.to_string(),
         log: handle.log.clone(),
     };
+    let stored = |storage: &BootstrapHandle| SnapshotsServed {
+        source: storage.source.to_string(),
+        snapshots: Arc::new(storage.server()),
+    };
     let parts = RelayParts {
         served: pipeline.handles.iter().map(served).collect(),
-        snapshots: vec![],
+        snapshots: pipeline.storages.iter().map(stored).collect(),
         guests: Arc::new(registered),
         operator: Arc::new(Process {
             sources: pipeline.handles.clone(),

@@ -79,6 +79,13 @@ pub struct LogFeed {
 #[error("read the log")]
 pub struct ReadLog(#[from] ReadError);
 
+impl ReadLog {
+    /// Why not.
+    pub fn cause(&self) -> &ReadError {
+        &self.0
+    }
+}
+
 impl LogFeed {
     /// A feed from there on.
     pub fn open(log: &Log, from: From) -> Result<LogFeed, ReadError> {

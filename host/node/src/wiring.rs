@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::Failure;
+use crate::bootstrap::{self, BootstrapError, BootstrapHandle, BootstrapService};
 use crate::config::{self, Config, SourceConfig, Start, SubscriptionConfig};
 use crate::fetch::{self, Opener};
 use crate::guests::Guests;
@@ -33,7 +34,6 @@ use crate::shutdown::stopped;
 use crate::source::{OnError, Source, SourceError};
 use crate::status::{Fetched, Figures, Meter};
 use crate::stdout::Stdout;
-use crate::storage;
 use crate::subscription::{Delivery, End, LogFeed, Paused, Subscription};
 use tidemill_event::chain;
 
@@ -49,6 +49,10 @@ pub struct Pipeline {
     pub meters: BTreeMap<String, Meter>,
     /// The sandbox of all guests.
     pub sandbox: Sandbox,
+    /// What others see of snapshot storage, in the order of its sources.
+    pub storages: Vec<BootstrapHandle>,
+    /// What follows the sources into snapshot storage.
+    services: Vec<BootstrapService>,
     /// The relay, if the sources are served.
     relay: Option<(Relay, watch::Sender<bool>)>,
     /// Turns true for subscriptions and for whoever is served, when the sources have stopped.
@@ -98,6 +102,8 @@ pub struct Ended {
     pub stopped: Vec<SourceError>,
     /// Subscriptions that paused.
     pub paused: Vec<Paused>,
+    /// Why snapshot storage was not brought up to date.
+    pub unstored: Vec<BootstrapError>,
     /// Why the relay stopped serving.
     pub unserved: Option<RelayError>,
 }
@@ -105,7 +111,10 @@ pub struct Ended {
 impl Ended {
     /// Whether all went well.
     pub fn well(&self) -> bool {
-        self.stopped.is_empty() && self.paused.is_empty() && self.unserved.is_none()
+        self.stopped.is_empty()
+            && self.paused.is_empty()
+            && self.unstored.is_empty()
+            && self.unserved.is_none()
     }
 }
 
@@ -126,6 +135,8 @@ pub async fn open(
         switches: vec![],
         meters: BTreeMap::new(),
         sandbox: sandbox.clone(),
+        storages: vec![],
+        services: vec![],
         relay: None,
         later,
     };
@@ -137,6 +148,15 @@ pub async fn open(
         pipeline.handles.push(opened.handle.clone());
         pipeline.sources.push(opened);
     }
+    // What is to end by itself copies nothing: that takes as long as it takes.
+    if role != Role::Once {
+        for name in config.bootstrap.keys() {
+            let source = pipeline.handle(name);
+            let service = bootstrap::open_service(config, name, &guests, &source.log, vec![])?;
+            pipeline.storages.push(service.handle.clone());
+            pipeline.services.push(service);
+        }
+    }
     if role == Role::Serve || config.subscription.is_empty() {
         return Ok(pipeline);
     }
@@ -147,9 +167,8 @@ pub async fn open(
             let what = "`at_relay` is what a relay does for `tidemill consume`; use that, or remove it";
             return Err(format!("subscription `{name}`: {what}").into());
         }
-        let source = pipeline.handles.iter().find(|handle| *handle.name == *subscription.source);
-        let source = source.expect("the configuration was validated");
-        let storage = storage::server(config, &subscription.source)?;
+        let source = pipeline.handle(&subscription.source);
+        let storage = bootstrap::server(config, &subscription.source)?;
         let (log, fetched) = (&source.log, source.fetched.clone());
         let parts = Parts { store: &store, stdout: &stdout, log, fetched, storage };
         let opened = open_subscription(name, subscription, &guests, parts).await?;
@@ -164,6 +183,11 @@ pub async fn open(
 }
 
 impl Pipeline {
+    fn handle(&self, source: &str) -> &SourceHandle {
+        let handle = self.handles.iter().find(|handle| *handle.name == *source);
+        handle.expect("the configuration was validated")
+    }
+
     /// What was read from a source.
     pub fn fetched(&self, source: &str) -> Fetched {
         let handle = self.handles.iter().find(|handle| *handle.name == *source);
@@ -185,6 +209,10 @@ impl Pipeline {
         let mut subscriptions = JoinSet::new();
         for (subscription, control) in self.subscriptions {
             subscriptions.spawn(subscription.run(control));
+        }
+        let mut services = JoinSet::new();
+        for service in self.services {
+            services.spawn(service.run(self.later.subscribe()));
         }
         let (archive, stop_archive) = watch::channel(false);
         let logs: Vec<Log> = self.handles.iter().map(|handle| handle.log.clone()).collect();
@@ -226,6 +254,11 @@ impl Pipeline {
             }
         }
         self.later.send_replace(true);
+        while let Some(service) = services.join_next().await {
+            if let Err(stopped) = service.expect("a service's task does not panic") {
+                ended.unstored.push(stopped);
+            }
+        }
         if let Some(served) = served {
             ended.unserved = served.await.expect("the relay's task does not panic").err();
         }
@@ -367,7 +400,7 @@ async fn open_subscription(
 ) -> Result<Subscription<SubscriptionFeed>, Failure> {
     let checkpoint = parts.store.checkpoint(name)?;
     let feed = match parts.storage {
-        _ if !storage::is_read(config.start, checkpoint.as_ref()) => {
+        _ if !bootstrap::is_read(config.start, checkpoint.as_ref()) => {
             let log = LogFeed::open(parts.log, read_from(config.start, checkpoint.as_ref()))?;
             PhasedFeed::without_storage(log)
         }

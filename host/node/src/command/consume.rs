@@ -22,7 +22,7 @@ use crate::status::Fetched;
 use crate::stdout::{Process, Stdout};
 use crate::subscription::{End, Subscription};
 use crate::wiring::{open_delivery, store_path};
-use crate::{Failure, fetch, shutdown, storage};
+use crate::{Failure, bootstrap, fetch, shutdown};
 use tidemill_event::chain;
 
 /// What `consume` takes.
@@ -155,7 +155,7 @@ async fn open_feed(
             None => feed.end_now(),
         }
     }
-    Ok(match storage::is_read(start, checkpoint.as_ref()) {
+    Ok(match bootstrap::is_read(start, checkpoint.as_ref()) {
         true => PhasedFeed::new(feed, RelayBootstrap::new(options)?, checkpoint),
         false => PhasedFeed::without_storage(feed),
     })

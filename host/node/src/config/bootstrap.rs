@@ -6,7 +6,7 @@ use serde::Deserialize;
 use tidemill_relay::TablePattern;
 use tidemill_world::objects::directory_url;
 
-use super::source::{no_secrets, shown};
+use super::source::{SourceConfig, no_secrets, shown};
 use super::units::{Bytes, Time};
 use super::{Config, SourceKind};
 
@@ -62,6 +62,9 @@ pub struct CloneConfig {
     pub rows_per_second: Option<u64>,
     /// It stands still while the server runs more statements than this at once; no limit unless given.
     pub threads_running: Option<u64>,
+    /// The server to copy from, where the source is a relay: as a source's table, with `kind`, `host`, `user` and what else
+    /// belongs to a server.
+    pub server: Option<Box<SourceConfig>>,
     /// It stands still while the server, or a replica of it, is further behind than this; no limit unless given.
     pub replica_lag: Option<Time>,
 }
@@ -73,6 +76,7 @@ impl Default for CloneConfig {
             chunk_rows: 50_000,
             rows_per_second: None,
             threads_running: None,
+            server: None,
             replica_lag: None,
         }
     }
@@ -108,6 +112,7 @@ fn two() -> u32 {
 
 impl BootstrapConfig {
     pub(super) fn based_on(&mut self, base: &Path) {
+        self.clone.server.iter_mut().for_each(|server| server.based_on(base));
         // Where there is no current directory, the path is left to the error of whoever opens the store.
         if !self.store.contains("://")
             && let Ok(url) = directory_url(&base.join(&self.store))
@@ -123,6 +128,12 @@ impl BootstrapConfig {
         };
         if source.get_ref().kind == SourceKind::BinlogFiles {
             return Err("files cannot be copied from; snapshot storage needs a server or a relay".into());
+        }
+        if let Some(server) = &self.clone.server {
+            server.validate().map_err(|what| format!("clone.server: {what}"))?;
+            if !matches!(server.kind, SourceKind::Mysql | SourceKind::Mariadb) {
+                return Err("`clone.server` is no server; set kind = \"mysql\" or \"mariadb\"".into());
+            }
         }
         let scheme = self.store.split_once("://").map(|(scheme, _)| scheme);
         if !matches!(scheme, None | Some("s3" | "gs" | "az" | "file")) {
