@@ -36,9 +36,9 @@ impl ObjectStore for Dated {
     async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         yield_now().await;
         let put = self.inner.put_opts(at, payload, options).await?;
+        self.changed_us.lock().unwrap().insert(at.clone(), now_us());
         // It is there, and nobody was told.
         yield_now().await;
-        self.changed_us.lock().unwrap().insert(at.clone(), now_us());
         Ok(put)
     }
 
