@@ -99,7 +99,6 @@ pub(crate) async fn all(mut scan: Scan) -> Vec<Batch> {
 }
 
 /// Every object below the store's root, with its bytes.
-#[allow(dead_code, reason = "soon")]
 pub(crate) async fn objects(store: &Store) -> Vec<(String, bytes::Bytes)> {
     use futures_util::TryStreamExt;
     use object_store::{ObjectStore, ObjectStoreExt};
