@@ -10,6 +10,8 @@ pub const FILE_BYTES: u64 = 256 << 20;
 pub const FILE_BYTES_MIN: u64 = 32 << 20;
 /// Rows that are merged and encoded at a time.
 pub const BATCH_ROWS: usize = 8 * 1024;
+/// Files with overlapping keys that a merge has open at a time; each takes 1 to 10 MB of memory.
+pub const LANES_MAX: usize = 32;
 
 const _: () = assert!(FILE_BYTES_MIN * 4 <= FILE_BYTES);
 const _: () = assert!(ROW_GROUP_ROWS.is_multiple_of(BATCH_ROWS));

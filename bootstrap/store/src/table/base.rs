@@ -20,6 +20,7 @@ use super::lanes::{Ranged, base_files, clusters, lanes, wanted_runs};
 use super::layout::Layout;
 use super::merge::{Limit, Merge};
 use super::name::table_root;
+use super::narrow::narrowed;
 use super::read::{Bounds, File, Shape};
 use super::ways::{Feed, Rule, Ways};
 use super::write::{FileShape, FileWriter};
@@ -116,7 +117,8 @@ struct BaseMerge<'a> {
 
 impl BaseMerge<'_> {
     async fn run(mut self) -> Result<(Vec<BaseFile>, MergeStats), DataError> {
-        let files = base_files(self.state)?;
+        let files = narrowed(&self.out.store, self.state, &self.shape, self.options).await?;
+        let files = base_files(&files)?;
         let clusters = clusters(&files);
         for (place, cluster) in clusters.iter().enumerate() {
             let first = Key::of(&cluster[0].first);

@@ -13,14 +13,15 @@ pub(crate) struct Ranged<'a> {
     pub(crate) last: Vec<u8>,
 }
 
-/// The base's files that have rows, by their first key.
-pub(crate) fn base_files(state: &TableState) -> Result<Vec<Ranged<'_>>, DataError> {
-    let files = state.base.iter().flat_map(|base| &base.files).filter(|file| file.rows > 0);
-    let ranged = files.map(|file| match (unhex(&file.first_key), unhex(&file.last_key)) {
-        (Some(first), Some(last)) => Ok(Ranged { file, first, last }),
-        _ => {
-            let what = "the manifest does not have its keys in hexadecimal digits".to_owned();
-            Err(DataError::Damaged { path: file.object.path.clone(), what })
+/// The files that have rows, by their first key.
+pub(crate) fn base_files(files: &[BaseFile]) -> Result<Vec<Ranged<'_>>, DataError> {
+    let ranged = files.iter().filter(|file| file.rows > 0).map(|file| {
+        match (unhex(&file.first_key), unhex(&file.last_key)) {
+            (Some(first), Some(last)) => Ok(Ranged { file, first, last }),
+            _ => {
+                let what = "the manifest does not have its keys in hexadecimal digits".to_owned();
+                Err(DataError::Damaged { path: file.object.path.clone(), what })
+            }
         }
     });
     let mut files = ranged.collect::<Result<Vec<_>, _>>()?;

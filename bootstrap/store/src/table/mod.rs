@@ -31,6 +31,7 @@ mod base;
 mod compact;
 mod lanes;
 mod merge;
+mod narrow;
 mod reader;
 mod ways;
 

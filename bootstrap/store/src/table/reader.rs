@@ -152,7 +152,8 @@ impl TableReader {
                     TableKey::WholeRow => (Rule::All, Rule::Sum),
                     _ => (Rule::Newest(Position::default()), Rule::Newest(Position::default())),
                 };
-                let mut files = base_files(&self.state)?;
+                let files = self.state.base.as_ref().map_or(&[][..], |base| &base.files);
+                let mut files = base_files(files)?;
                 files.retain(|file| bounds.may_hit(&file.file.first_key, &file.file.last_key));
                 let files = lanes(&files).into_iter().map(|lane| lane.into_iter().map(File::base).collect());
                 let base = ways(files.collect(), base);

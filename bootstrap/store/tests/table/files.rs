@@ -322,3 +322,37 @@ fn windows_come_back_from_a_segment_as_they_were() {
         }
     });
 }
+
+/// A copy whose chunks all overlap in our order, as with a collation of the source.
+#[test]
+fn more_overlapping_chunks_than_may_be_open_are_merged_in_passes() {
+    block_on(async {
+        let store = store();
+        let schema = schema();
+        let mut state = state(StoredSchema::new(&schema, 1), key(&[1]));
+        let mut files = vec![];
+        let chunks = limits::LANES_MAX as i64 * 3 + 1;
+        for chunk in 0..chunks {
+            let mut writer = ChunkWriter::new(&store, "shop.orders", state.schema.clone(), state.key.clone());
+            let ids: Vec<i64> = (0..20).map(|row| row * chunks + chunk).collect();
+            writer.add(RecordBatch::try_new(Arc::clone(schema.arrow()), columns(&ids, "first")).unwrap());
+            files.extend(writer.finish(chunk as u32, at(3 + chunk as u64 % 5)).await.unwrap());
+        }
+        state.base = Some(BaseVersion { path: None, at: at(3), files });
+        // In the copies of chunks with a mark of 6 and 7 already, in those of 3 to 5 not.
+        change(&store, &mut state, 6, RowKind::UpdateAfter, &(0..chunks).collect::<Vec<_>>()).await;
+        change(&store, &mut state, 9, RowKind::Delete, &[5, 1900]).await;
+        let scanned = read(&store, &state, ScanOptions::default()).await;
+        assert_eq!(scanned.len() as i64, 20 * chunks - 2);
+        let (base, stats) = merge_base(&store, &state, at(9), &options(1 << 20, 0)).await.unwrap();
+        assert_eq!((stats.files_written, stats.base_rows_read), (1, 20 * chunks as u64));
+        state.base = Some(base);
+        state.runs.clear();
+        let merged = read(&store, &state, ScanOptions::default()).await;
+        assert_eq!(merged.len(), scanned.len());
+        for (merged, scanned) in merged.iter().zip(&scanned) {
+            assert_eq!(merged.0, scanned.0);
+        }
+        assert_eq!(&merged[0].1, "then 0");
+    });
+}
