@@ -239,6 +239,7 @@ struct Description<'a> {
     table: [&'a str; 2],
     key: &'a TableKey,
     schema: &'a StoredSchema,
+    #[serde(flatten)]
     base: &'a BaseVersion,
 }
 
