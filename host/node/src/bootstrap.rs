@@ -70,6 +70,13 @@ pub fn is_read(start: Start, checkpoint: Option<&Checkpoint>) -> bool {
     start == Start::Snapshot || checkpoint.is_some_and(|checkpoint| checkpoint.phase != Phase::Stream)
 }
 
+/// A table's name from `database.table`.
+pub fn table_name(text: &str) -> Result<TableName, String> {
+    let parts = text.split_once('.').filter(|(database, table)| !database.is_empty() && !table.is_empty());
+    let (database, table) = parts.ok_or_else(|| format!("`{text}` is no table; write database.table"))?;
+    Ok(TableName::new(database, table))
+}
+
 /// What others see of a service, and how they tell its clone what to do. Cheap to clone.
 #[derive(Clone)]
 pub struct BootstrapHandle {
@@ -81,6 +88,8 @@ pub struct BootstrapHandle {
     pub clones: CloneControl,
     /// The follower that runs now; `None`: none does.
     pub follower: watch::Receiver<Option<Handle>>,
+    /// Whether the source was asked for its tables, and every one that the store does not have is being copied.
+    pub asked: watch::Receiver<bool>,
 }
 
 impl BootstrapHandle {
@@ -100,6 +109,7 @@ pub struct BootstrapService {
     /// What others see of it.
     pub handle: BootstrapHandle,
     follower: watch::Sender<Option<Handle>>,
+    asked: watch::Sender<bool>,
     /// These are copied anew, whatever the store has.
     anew: Vec<TableName>,
 }
@@ -148,7 +158,6 @@ pub fn open_service(
     name: &str,
     guests: &Guests<'_>,
     log: &Log,
-    anew: Vec<TableName>,
 ) -> Result<BootstrapService, Failure> {
     let (source, bootstrap) = (config.source[name].get_ref(), config.bootstrap[name].get_ref());
     let extract = match (&bootstrap.clone.server, source.kind) {
@@ -159,11 +168,13 @@ pub fn open_service(
     // One of its own: the stream does not wait for what a clone judges.
     let policy = fetch::open_policy(name, source, guests)?;
     let (follower, seen) = watch::channel(None);
+    let (asked, is_asked) = watch::channel(false);
     let handle = BootstrapHandle {
         source: name.into(),
         store: open_store(config, name)?,
         clones: CloneControl::default(),
         follower: seen,
+        asked: is_asked,
     };
     Ok(BootstrapService {
         config: bootstrap.clone(),
@@ -173,11 +184,17 @@ pub fn open_service(
         policy: policy.map_or_else(Policy::none, Policy::shared),
         handle,
         follower,
-        anew,
+        asked,
+        anew: vec![],
     })
 }
 
 impl BootstrapService {
+    /// Has these tables copied anew when it runs, whatever the store has of them.
+    pub fn clone_anew(&mut self, tables: Vec<TableName>) {
+        self.anew = tables;
+    }
+
     /// Runs until told to stop, or until an error that does not mend itself.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), BootstrapError> {
         let mut wait = RETRY_FIRST;
@@ -259,6 +276,7 @@ impl BootstrapService {
                 self.handle.clones.add_table(table);
             }
         }
+        self.asked.send_replace(true);
         Ok(())
     }
 

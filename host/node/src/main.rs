@@ -66,6 +66,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Check(arguments) => command::check::run(&arguments.config).await,
         Command::Checkpoint(command) => command::checkpoint::run(command).await,
         Command::Snapshot(command) => command::snapshot::run(command).await,
+        Command::Clone(arguments) => command::clone::run(arguments).await,
         Command::Verify(arguments) => command::verify::run(arguments).await,
         Command::Demo(arguments) => command::demo::run(arguments).await,
         Command::Bench(command) => command::bench::run(command).await,

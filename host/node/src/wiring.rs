@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tidemill_bootstrap_service::{SnapshotReader, SnapshotServer};
 use tidemill_client::{Control, PhasedFeed, Switch};
-use tidemill_event::{Checkpoint, Position};
+use tidemill_event::{Checkpoint, Position, TableName};
 use tidemill_log::{DiskFiles, From, Fsync, HistoryConfig, Log, LogConfig};
 use tidemill_relay::{Relay, RelayError, SnapshotPath};
 use tidemill_sandbox::{BoxError, Sandbox, SandboxConfig, StateReader};
@@ -152,7 +152,7 @@ pub async fn open(
     if role != Role::Once {
         for name in config.bootstrap.keys() {
             let source = pipeline.handle(name);
-            let service = bootstrap::open_service(config, name, &guests, &source.log, vec![])?;
+            let service = bootstrap::open_service(config, name, &guests, &source.log)?;
             pipeline.storages.push(service.handle.clone());
             pipeline.services.push(service);
         }
@@ -183,6 +183,12 @@ pub async fn open(
 }
 
 impl Pipeline {
+    /// Has tables of a source copied anew when it runs.
+    pub fn clone_anew(&mut self, source: &str, tables: Vec<TableName>) {
+        let service = self.services.iter_mut().find(|service| *service.handle.source == *source);
+        service.expect("the caller looked").clone_anew(tables);
+    }
+
     fn handle(&self, source: &str) -> &SourceHandle {
         let handle = self.handles.iter().find(|handle| *handle.name == *source);
         handle.expect("the configuration was validated")

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod checkpoint;
+pub mod clone;
 pub mod consume;
 pub mod demo;
 pub mod relay;
@@ -44,6 +45,9 @@ pub enum Command {
     /// Look into snapshot storage where it lies, without the service that writes it.
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// Copy a source's tables into its snapshot storage, in parallel and without locks, and publish them. Goes on where an
+    /// interrupted one stood.
+    Clone(clone::Arguments),
     /// Compare a source with its snapshot storage, while both are in use: only real differences are reported.
     Verify(verify::Arguments),
     /// Watch a shop's real MySQL transactions flow through a policy, a filter, a mask and a consumer.

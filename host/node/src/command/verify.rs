@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use tidemill_bootstrap_clone::Policy;
 use tidemill_bootstrap_service::verify::{Difference, DifferenceKind, TableReport, Verify, VerifyOptions};
-use tidemill_event::{TableName, chain};
+use tidemill_event::chain;
 use tidemill_fetchers_mysql::MySqlExtract;
 use tidemill_sandbox::{Sandbox, SandboxConfig};
 
@@ -41,7 +41,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let verify = open(&config, base, name, &arguments)?;
     let tables = match arguments.table.is_empty() {
         true => verify.tables().await?,
-        false => arguments.table.iter().map(|t| table_name(t)).collect::<Result<_, _>>()?,
+        false => arguments.table.iter().map(|t| bootstrap::table_name(t)).collect::<Result<_, _>>()?,
     };
     if tables.is_empty() {
         return Err(format!("the store of `{name}` has no tables yet; run `tidemill up` first").into());
@@ -79,12 +79,6 @@ fn open(
     let store = bootstrap::open_store(config, name)?;
     let options = VerifyOptions { patience: arguments.patience.0, ..VerifyOptions::default() };
     Ok(Verify::new(extract, policy, store, options))
-}
-
-fn table_name(text: &str) -> Result<TableName, String> {
-    let parts = text.split_once('.').filter(|(database, table)| !database.is_empty() && !table.is_empty());
-    let (database, table) = parts.ok_or_else(|| format!("`{text}` is no table; write database.table"))?;
-    Ok(TableName::new(database, table))
 }
 
 fn word(kind: DifferenceKind) -> &'static str {
