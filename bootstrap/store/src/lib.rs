@@ -53,6 +53,7 @@ pub use writer::{Writer, WriterOptions};
 mod table;
 
 pub use table::{
-    Batch, ChunkWriter, ColumnRange, DataError, LogBuffer, MergeOptions, MergeStats, RunBuilder, Scan,
-    ScanOptions, TableReader, can_widen, can_widen_key, merge_base, merge_runs, read_segment, table_root,
+    Batch, Checked, ChunkWriter, ColumnRange, DataError, LogBuffer, MergeOptions, MergeStats, Problem,
+    RunBuilder, Scan, ScanOptions, TableReader, can_widen, can_widen_key, check_table, export_table,
+    merge_base, merge_runs, read_segment, table_root,
 };

@@ -79,7 +79,8 @@ impl Lake {
         digest(&self.table.batch(&self.rows))
     }
 
-    fn state(&self) -> Arc<TableState> {
+    /// Its state.
+    pub fn state(&self) -> Arc<TableState> {
         Arc::clone(&self.writer.tables()[&self.id])
     }
 

@@ -1,7 +1,7 @@
 """Reads published tables as strangers do, and says what it saw: one JSON object a request on standard input, one a line as the
 answer.
 
-A request names a `reader`, a `table` (URL of its directory), and may have a `version` of its Delta Lake log, a `where` (SQL
+A request names a `reader`, a `table` (URL of its directory, or of a `directory` of plain files), and may have a `version` of its Delta Lake log, a `where` (SQL
 over its columns) and `settings` (the environment of an object store). The answer has the SCN that was read, the number of rows,
 the sum of their hashes, so that their order does not matter, and of each column its kind, the number of its values, and the sum
 of their hashes.
@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 
 
 def latest(request):
-    """The newest published version, as LATEST.json says."""
-    import pyarrow.fs as fs
-
+    """The newest published version, as LATEST.json says; or the directory that is meant."""
+    if "directory" in request:
+        return {"directory": request["directory"]}
     files, path = file_system(request, request["table"])
     with files.open_input_stream(path + "/LATEST.json") as file:
         found = json.loads(file.read())

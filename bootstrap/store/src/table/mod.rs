@@ -35,12 +35,18 @@ mod narrow;
 mod reader;
 mod ways;
 
+// All of it, by whoever wants to know or to have it.
+mod check;
+mod export;
+
 mod error;
 
 pub use base::{MergeOptions, MergeStats, merge_base};
+pub use check::{Checked, Problem, check_table};
 pub use chunk::ChunkWriter;
 pub use compact::merge_runs;
 pub use error::DataError;
+pub use export::export_table;
 pub use log::{LogBuffer, read_segment};
 pub use name::table_root;
 pub use reader::{Batch, ColumnRange, Scan, ScanOptions, TableReader};

@@ -1,14 +1,18 @@
 //! `tidemill snapshot`: looks into snapshot storage where it lies, without the service that writes it and without a
 //! configuration. Nothing is changed there; what is being read may be collected meanwhile, and is then an error.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use tidemill_bootstrap_store::{Manifest, Store, TableKey, TablePhase, TableState};
+use tidemill_bootstrap_store::{
+    Checked, LogSegment, Manifest, Problem, Store, TableKey, TablePhase, TableState, check_table,
+    export_table, limits, read_segment,
+};
 use tidemill_event::calendar::date_of;
+use tidemill_event::{Remedy, Window, chain};
 use tidemill_world::objects;
 
 use crate::Failure;
@@ -25,6 +29,19 @@ pub enum Command {
         chosen: Chosen,
         /// The table, as `database.table`.
         table: Option<String>,
+    },
+    /// Reads every object of a version: checksums, order of keys, counts, ranges. Fails where something is wrong.
+    Verify(Chosen),
+    /// Writes a table as it was at a version, everything applied, into plain Parquet files on this machine.
+    Export {
+        /// Which version.
+        #[command(flatten)]
+        chosen: Chosen,
+        /// The table, as `database.table`.
+        table: String,
+        /// A directory that is made, or the name of one file that ends with `.parquet`.
+        #[arg(long, value_name = "PATH")]
+        to: PathBuf,
     },
 }
 
@@ -52,6 +69,9 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Ls(chosen) => list(&chosen).await?,
         Command::Show { chosen, table } => show(&chosen, table.as_deref()).await?,
+        Command::Verify(chosen) if !verify(&chosen).await? => return Ok(ExitCode::FAILURE),
+        Command::Verify(_) => {}
+        Command::Export { chosen, table, to } => export(&chosen, &table, &to).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -137,6 +157,88 @@ async fn show(chosen: &Chosen, table: Option<&str>) -> Result<(), Failure> {
             }
             one => println!("{field:<14} {}", text(one)),
         }
+    }
+    Ok(())
+}
+
+/// Whether all is well.
+async fn verify(chosen: &Chosen) -> Result<bool, Failure> {
+    let store = open(&chosen.store)?;
+    let Version { manifest, tables } = version(&store, chosen).await?;
+    let mut well = true;
+    for table in &tables {
+        let checked = check_table(&store, table).await?;
+        well &= checked.problems.is_empty();
+        report(&table.name.to_string(), &checked, chosen.json);
+    }
+    let log = check_log(&store, &manifest.log).await?;
+    well &= log.problems.is_empty();
+    report("log", &log, chosen.json);
+    Ok(well)
+}
+
+async fn check_log(store: &Store, log: &[LogSegment]) -> Result<Checked, Failure> {
+    let mut checked = Checked::default();
+    for segment in log {
+        let (object, bytes) = (segment.object.path.clone(), segment.object.bytes);
+        checked.objects += 1;
+        checked.bytes += bytes;
+        match read_segment(store, segment).await {
+            Ok(windows) => checked.rows += windows.iter().map(Window::row_count).sum::<usize>() as u64,
+            Err(error) if error.remedy() == Remedy::Retry => return Err(error.into()),
+            Err(error) => checked.problems.push(Problem { object, what: chain(&error).to_string() }),
+        }
+    }
+    Ok(checked)
+}
+
+fn report(name: &str, checked: &Checked, as_json: bool) {
+    let Checked { objects, bytes, rows, problems } = checked;
+    if as_json {
+        let problem = |p: &Problem| json!({ "object": p.object, "what": p.what });
+        let problems: Vec<Value> = problems.iter().map(problem).collect();
+        println!(
+            "{}",
+            json!({ "checked": name, "objects": objects, "bytes": bytes, "rows": rows, "problems": problems })
+        );
+        return;
+    }
+    let verdict = if problems.is_empty() { "well" } else { "NOT WELL" };
+    println!("{name:<32} {verdict}: {objects} objects, {}, {rows} rows", size(*bytes));
+    for Problem { object, what } in problems {
+        println!("    {object}: {what}");
+    }
+}
+
+/// Everything is written beside the target and then takes its name, so that half of it is never there.
+async fn export(chosen: &Chosen, table: &str, to: &Path) -> Result<(), Failure> {
+    let store = open(&chosen.store)?;
+    let version = version(&store, chosen).await?;
+    let table = find(&version, table)?;
+    let applied = version.manifest.applied.position;
+    if phase(table) != "ready" {
+        return Err(
+            format!("{} is {} and cannot be exported as of {applied}", table.name, phase(table)).into()
+        );
+    }
+    if to.exists() {
+        return Err(format!("{} is there already; remove it, or choose another name", to.display()).into());
+    }
+    let beside = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let made = tempfile::Builder::new().prefix("tidemill-export-").tempdir_in(beside)?;
+    let is_file = to.extension().is_some_and(|extension| extension == "parquet");
+    let file_bytes = if is_file { u64::MAX } else { limits::FILE_BYTES };
+    let target = Store::new(objects::open(&objects::directory_url(made.path())?)?, "rows");
+    let (files, rows) = export_table(&store, table, applied, &target, file_bytes).await?;
+    let folder = made.path().join("rows");
+    std::fs::rename(if is_file { folder.join(&files[0]) } else { folder }, to)?;
+    if chosen.json {
+        println!(
+            "{}",
+            json!({ "table": table.name.to_string(), "at": applied.to_string(), "rows": rows, "files": files })
+        );
+    } else {
+        println!("{}: {rows} rows as of {applied} in {}", table.name, to.display());
     }
     Ok(())
 }
