@@ -136,7 +136,7 @@ pub struct Fenced {
 /// Why a commit was not made, or not known to be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// A newer writer took the store over: nothing of the change was committed.
+    /// A newer writer took the store over: the change is not committed.
     #[error(transparent)]
     Fenced(#[from] Fenced),
     /// The store failed. Where the answer to the commit itself was lost, it may have happened: the next call finds out first.

@@ -272,14 +272,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes sure that the manifest that was created is the newest one; where it is not, it is no part of the history.
+    /// Makes sure that the manifest that was created is in the history: the newest one, or followed by the next. Where it
+    /// is not, it goes.
     async fn confirm_created(&self, state: &mut State) -> Result<(), CommitError> {
-        let number = state.pending.as_ref().map(|head| head.manifest.number);
-        let newest = self.0.store.newest_listed().await?;
-        let Some(newest) = newest.filter(|newest| Some(newest.number) != number) else { return Ok(()) };
-        if let Some(number) = number {
-            self.0.store.remove(&manifest_path(number)).await?;
+        let Some(number) = state.pending.as_ref().map(|head| head.manifest.number) else { return Ok(()) };
+        let store = &self.0.store;
+        let Some(newest) = store.newest_listed().await?.filter(|newest| newest.number != number) else {
+            return Ok(());
+        };
+        if store.read_manifest(number + 1).await?.is_some() {
+            return Ok(());
         }
+        store.remove(&manifest_path(number)).await?;
         Err(self.fence(state, &newest))
     }
 
