@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -120,6 +121,8 @@ struct Bucket {
     objects: BTreeMap<String, (u64, Bytes)>,
     uploads: BTreeMap<String, BTreeMap<u32, Bytes>>,
     generation: u64,
+    /// When each generation was stored.
+    changed: BTreeMap<u64, SystemTime>,
 }
 
 impl Bucket {
@@ -151,6 +154,7 @@ impl Bucket {
 
     fn store(&mut self, key: &str, body: Bytes) -> Builder {
         self.generation += 1;
+        self.changed.insert(self.generation, SystemTime::now());
         self.objects.insert(key.to_owned(), (self.generation, body));
         described(self.generation)
     }
@@ -216,10 +220,10 @@ impl Bucket {
         let page: Vec<_> = all.take(PAGE).collect();
         let mut answer = String::from("<ListBucketResult>");
         for (key, (generation, object)) in &page {
-            let size = object.len();
+            let (size, changed) = (object.len(), date(self.changed[generation]));
             let _ = write!(
                 answer,
-                "<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>2026-01-01T00:00:00Z</LastModified>\
+                "<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>{changed}</LastModified>\
                  <ETag>\"{generation}\"</ETag></Contents>"
             );
         }
@@ -228,6 +232,20 @@ impl Bucket {
         }
         whole(Response::builder(), (answer + "</ListBucketResult>").into())
     }
+}
+
+/// A time as lists give it: days since 1970-01-01 as a date of the Gregorian calendar, whose years begin in March here.
+fn date(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", era * 400 + year + carry)
 }
 
 /// The half-open span of `bytes=FROM-LAST` or `bytes=FROM-`.
@@ -250,4 +268,23 @@ fn whole(head: Builder, body: Bytes) -> Answer {
 
 fn status(status: StatusCode) -> Answer {
     whole(Response::builder().status(status), Bytes::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(date(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        }
+    }
 }
