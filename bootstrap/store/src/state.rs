@@ -195,7 +195,8 @@ pub struct TableState {
     pub delta_version: Option<u64>,
 }
 
-/// A base version: a complete directory of Parquet files with one schema. `_manifest.json` in that directory is this.
+/// A base version: a complete directory of Parquet files with one schema. `_manifest.json` in that directory has these fields, and
+/// more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseVersion {
     /// The directory, from the store's root; `None`: files of a copy that are not published yet.

@@ -69,7 +69,8 @@ impl Default for MergeOptions {
 }
 
 /// Writes the base version of everything up to `upto`: base and runs of `state` up to there, merged. Nothing is committed.
-/// The directory is `<table>/snap-<scn>-<id>`, with `_manifest.json` and `_SUCCESS` in it.
+/// The directory is `<table>/snap-<scn>-<id>`, with `_manifest.json` and `_SUCCESS` in it, and `_STARTED` before all else:
+/// on a local disk a file that is kept is as old as ever, and garbage collection would take the directory for an old one.
 pub async fn merge_base(
     store: &Store,
     state: &TableState,
@@ -80,6 +81,7 @@ pub async fn merge_base(
     let id = &id[..8];
     let Scn(scn) = upto.scn;
     let directory = format!("{}/snap-{scn:020}-{id}", table_root(&state.name));
+    store.put(&format!("{directory}/_STARTED"), Bytes::new()).await?;
     let shape = FileShape::new(Layout::Base, &state.schema, &state.key, options.row_group_rows);
     let out = BaseFiles {
         store: store.clone(),

@@ -1,6 +1,7 @@
 //! Files: which are written anew, which stay, what a reader spares, and what happens to those of an older schema.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -9,6 +10,8 @@ use arrow_buffer::BooleanBuffer;
 use arrow_schema::DataType;
 use tidemill_bootstrap_store::*;
 use tidemill_event::{ColumnSchema, Position, RowKind, TableSchema};
+use tidemill_world::faulty::{Fault, Faults, FaultyStore, Op};
+use tidemill_world::objects as worlds;
 
 use crate::common::{all, at, block_on, key, name, objects, reader, state, store, window};
 
@@ -101,7 +104,7 @@ fn a_merge_writes_only_the_files_that_changes_hit() {
         assert!(base.files.iter().all(|file| file.object.path.starts_with(&directory) && file.at == at(2)));
         let paths: Vec<String> = objects(&store).await.into_iter().map(|(path, _)| path).collect();
         let here = |path: &&String| path.starts_with(&format!("shop/{directory}/"));
-        assert_eq!(paths.iter().filter(here).count(), 7, "files, _manifest.json and _SUCCESS: {paths:?}");
+        assert_eq!(paths.iter().filter(here).count(), 8, "files and what tells of them: {paths:?}");
 
         let here = MergeOptions { complete_dirs: false, ..options(1 << 20, 0) };
         let (base, _) = merge_base(&store, &state, at(2), &here).await.unwrap();
@@ -110,6 +113,44 @@ fn a_merge_writes_only_the_files_that_changes_hit() {
             "a file that is not copied stays where it is"
         );
     });
+}
+
+#[test]
+fn a_version_that_is_being_made_of_old_files_is_no_garbage() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = worlds::open(&format!("file://{}", dir.path().display())).unwrap();
+        let faults = Faults::default();
+        let store = Store::new(Arc::new(FaultyStore::new(objects, faults.clone())), "shop");
+        let writer = store.open_writer(WriterOptions::default()).await.unwrap();
+        let table = table(&store, 30, 10).await;
+        let change = |draft: &mut Draft| {
+            let id = draft.next_table_id();
+            draft.tables.insert(id, TableState { id, ..table.clone() });
+        };
+        writer.commit(change).await.unwrap();
+        let (now, days) = (SystemTime::now(), Duration::from_secs(3 * 24 * 3600));
+        for file in &table.base.as_ref().unwrap().files {
+            let file = dir.path().join("shop").join(&file.object.path);
+            std::fs::File::open(file).unwrap().set_modified(now - days).unwrap();
+        }
+        faults.only(Op::Copy);
+        faults.at(2, Fault::Fail);
+        // The first file is there, and the second not yet.
+        merge_base(&store, &table, at(2), &options(1 << 20, 0)).await.unwrap_err();
+        let now_us = now.duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+        let parts = || async { objects_of_versions(&store).await };
+        assert_eq!(parts().await, 2);
+        writer.collect_garbage(&Retention::default(), now_us).await.unwrap();
+        assert_eq!(parts().await, 2);
+        let later = now_us + days.as_micros() as i64;
+        writer.collect_garbage(&Retention::default(), later).await.unwrap();
+        assert_eq!(parts().await, 0, "nobody goes on with it");
+    });
+}
+
+async fn objects_of_versions(store: &Store) -> usize {
+    objects(store).await.iter().filter(|(path, _)| path.contains("/snap-")).count()
 }
 
 #[test]
