@@ -90,6 +90,8 @@ async fn a_writer_that_slept_at_any_moment_of_a_commit_is_no_part_of_a_history_t
     }
 }
 
+type Change = Box<dyn Fn(&mut Draft) + Send + Sync>;
+
 #[tokio::test]
 async fn a_change_that_contradicts_itself_is_refused_and_nothing_of_it_is_committed() {
     let store = Store::new(memory(), "shop");
@@ -98,7 +100,7 @@ async fn a_change_that_contradicts_itself_is_refused_and_nothing_of_it_is_commit
     step(&writer, 20).await.unwrap();
     writer.commit(|draft| draft.manifest.timelines.push("server".into())).await.unwrap();
     let segment = put_segment(&store, 20, 30).await.unwrap();
-    let changes: [(&str, Box<dyn Fn(&mut Draft) + Send + Sync>); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("goes back", Box::new(|draft| draft.manifest.applied = mark(19))),
         ("goes back", Box::new(|draft| draft.manifest.logged = mark(19))),
         ("only 1/20 is logged", Box::new(|draft| draft.manifest.applied = mark(21))),

@@ -34,7 +34,7 @@ async fn objects_are_checked(store: &Store) {
     assert!(is_damaged(store.put(&object.path, Bytes::from_static(b"other")).await));
     let parts = store.get_ranges(&object, &[2..4, 0..1, 8..10]).await.unwrap();
     assert_eq!(parts, ["23", "0", "89"]);
-    assert!(is_damaged(store.get_ranges(&object, &[8..11]).await), "it is not so long");
+    assert!(is_damaged(store.get_ranges(&object, &[0..1, 8..11]).await), "it is not so long");
     let mut other = object.clone();
     other.crc32c ^= 1;
     assert!(is_damaged(store.get(&other).await));
