@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use arrow_array::cast::AsArray;
@@ -18,13 +19,16 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use tidemill_event::{Position, Scn};
+use tokio::task::JoinSet;
 
 use super::key::{KEY_ENCODING, Key, Keys, unhex};
 use super::layout::{Layout, META_KEY_ENCODING, META_LAST_KEYS, META_SCHEMA, OP_DELETE, key_places, pick};
 use super::mapping::{from_stored, stored_type, to_stored};
 use super::reader::ColumnRange;
 use super::widen::{can_widen, widen};
-use crate::{BaseFile, DataError, ObjectRef, Run, Store, StoredSchema, TableKey, TableState, limits};
+use crate::{
+    BaseFile, DataError, ObjectRef, Run, Store, StoreError, StoredSchema, TableKey, TableState, limits,
+};
 
 /// A file up to here is read whole: one request, and its checksum.
 const WHOLE_BYTES_MAX: u64 = 2 << 20;
@@ -92,6 +96,8 @@ struct Open {
     /// Row groups that are still to be read.
     groups: VecDeque<usize>,
     whole: Option<Bytes>,
+    /// The next row group, on its way.
+    ahead: JoinSet<Result<Vec<Bytes>, StoreError>>,
     /// In a lock that nobody waits for, since a reader may be sent to another thread and not shared between two.
     rows: Option<Mutex<ParquetRecordBatchReader>>,
 }
@@ -214,7 +220,7 @@ impl FileStream {
         }
         let columns = self.columns(&schema)?;
         let groups = self.groups(&metadata, &columns)?;
-        Ok(Open { metadata, columns, groups, whole, rows: None })
+        Ok(Open { metadata, columns, groups, whole, ahead: JoinSet::new(), rows: None })
     }
 
     async fn footer(&self, whole: Option<&Bytes>) -> Result<ArrowReaderMetadata, DataError> {
@@ -337,22 +343,47 @@ impl FileStream {
         Ok(())
     }
 
-    async fn group(&self, group: usize) -> Result<ParquetRecordBatchReader, DataError> {
+    /// Where a row group lies.
+    fn span(&self, group: usize) -> Result<Range<u64>, DataError> {
         let open = self.state.as_ref().expect("it was opened");
-        let bytes = match &open.whole {
-            Some(bytes) => GroupBytes { start: 0, bytes: bytes.clone(), length: self.file.object.bytes },
-            None => {
-                let columns = open.metadata.metadata().row_group(group).columns().iter();
-                let ranges = columns.map(|column| column.byte_range());
-                let ends = ranges.map(|(start, length)| (start, start + length));
-                let (start, end) = ends.fold((u64::MAX, 0), |all, one| (all.0.min(one.0), all.1.max(one.1)));
-                if start > end || end > self.file.object.bytes {
-                    return Err(self.damaged("a row group lies outside of it"));
-                }
-                let bytes = self.range(start, end).await?;
-                GroupBytes { start, bytes, length: self.file.object.bytes }
-            }
+        let columns = open.metadata.metadata().row_group(group).columns().iter();
+        let ranges = columns.map(|column| column.byte_range());
+        let ends = ranges.map(|(start, length)| (start, start + length));
+        let (start, end) = ends.fold((u64::MAX, 0), |all, one| (all.0.min(one.0), all.1.max(one.1)));
+        match start <= end && end <= self.file.object.bytes {
+            true => Ok(start..end),
+            false => Err(self.damaged("a row group lies outside of it")),
+        }
+    }
+
+    /// The bytes of a row group; those of the next one are asked for meanwhile.
+    async fn fetch(&mut self, group: usize) -> Result<GroupBytes, DataError> {
+        let open = self.state.as_mut().expect("it was opened");
+        if let Some(bytes) = &open.whole {
+            return Ok(GroupBytes { start: 0, bytes: bytes.clone(), length: self.file.object.bytes });
+        }
+        let next = open.groups.front().copied();
+        let fetched = match open.ahead.join_next().await {
+            Some(Ok(fetched)) => Some(fetched?),
+            _ => None,
         };
+        let span = self.span(group)?;
+        let (start, length) = (span.start, self.file.object.bytes);
+        let bytes = match fetched {
+            Some(mut parts) => parts.pop().ok_or_else(|| self.damaged("the store gave no bytes"))?,
+            None => self.range(span.start, span.end).await?,
+        };
+        if let Some(next) = next {
+            let (span, store, object) = (self.span(next)?, self.store.clone(), self.file.object.clone());
+            let open = self.state.as_mut().expect("it was opened");
+            open.ahead.spawn(async move { store.get_ranges(&object, &[span]).await });
+        }
+        Ok(GroupBytes { start, bytes, length })
+    }
+
+    async fn group(&mut self, group: usize) -> Result<ParquetRecordBatchReader, DataError> {
+        let bytes = self.fetch(group).await?;
+        let open = self.state.as_ref().expect("it was opened");
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, open.metadata.clone());
         let reader = reader.with_batch_size(limits::BATCH_ROWS).with_row_groups(vec![group]).build();
         reader.map_err(|source| self.failed(source))
