@@ -313,3 +313,33 @@ fn a_chunk_that_was_empty_does_not_hide_rows_that_came_later() {
         model.check_scan(1).await;
     });
 }
+
+#[test]
+fn a_change_of_a_later_timeline_is_newer_whatever_its_clock_says() {
+    block_on(async {
+        let (schema, store) = (schema(), store());
+        let mut state = state(StoredSchema::new(&schema, 1), key(&[3, 2]));
+        let mut after = at(80);
+        for (timeline, scn, value) in [(1, 90, 1), (2, 4, 2)] {
+            let row = (key_of(1), Some(value));
+            let window = window(&schema, scn, &[RowKind::UpdateAfter], columns(&[row]), vec![]);
+            let mut builder = RunBuilder::new(state.schema.clone(), state.key.clone());
+            builder.add(&window, &window.tables[0], timeline).unwrap();
+            let upto = Position { timeline, ..at(scn) };
+            state.runs.extend(builder.finish(&store, "shop.orders", after, upto).await.unwrap());
+            after = upto;
+        }
+        let newest = [(key_of(1), Some(2))];
+        let reader = reader(&store, &state, after);
+        assert_eq!(rows(&all(reader.scan(ScanOptions::default())).await[0].rows), newest);
+        let batches = all(reader.deltas(at(90), ScanOptions::default())).await;
+        assert_eq!((rows(&batches[0].rows), &batches[0].scn[..]), (newest.to_vec(), &[4][..]));
+        let merged = merge_runs(&store, &state, &state.runs).await.unwrap();
+        assert_eq!((merged.rows, merged.level, merged.after, merged.upto), (1, 1, at(80), after));
+        state.runs = vec![merged];
+        let (base, _) = merge_base(&store, &state, after, &MergeOptions::default()).await.unwrap();
+        (state.base, state.runs) = (Some(base), vec![]);
+        let reader = crate::common::reader(&store, &state, after);
+        assert_eq!(rows(&all(reader.scan(ScanOptions::default())).await[0].rows), newest);
+    });
+}
