@@ -1,6 +1,6 @@
 //! The table side of snapshot storage: base merge and merge on read, and what a merge costs as the table grows.
 //!
-//! `cargo bench -p tidemill-bootstrap-store -- [--rows N] [--changes N] [--rounds N] [scan|merge|build|grow]`; one JSON object
+//! `cargo bench -p tidemill-bootstrap-store -- [--rows N] [--changes N] [--rounds N] [--file-mb N] [scan|merge|build|grow]`; one JSON object
 //! a line. Rows per CPU second count base rows and changes.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
@@ -118,6 +118,7 @@ struct Bench {
     rows: u64,
     random: Random,
     scn: u64,
+    options: MergeOptions,
     _directory: tempfile::TempDir,
 }
 
@@ -129,7 +130,7 @@ enum Keys {
 
 impl Bench {
     /// A base of so many rows: ids are even, so that odd ones are new.
-    async fn new(rows_wanted: u64) -> Bench {
+    async fn new(rows_wanted: u64, options: MergeOptions) -> Bench {
         let directory = tempfile::tempdir().unwrap();
         let store =
             Store::new(Arc::new(LocalFileSystem::new_with_prefix(directory.path()).unwrap()), "bench");
@@ -148,7 +149,7 @@ impl Bench {
         let mut state = TableState::new(1, name, stored, key);
         state.phase = TablePhase::Ready;
         state.base = Some(BaseVersion { path: Some("made".to_owned()), at: at(1), files });
-        Bench { store, schema, state, rows: rows_wanted, random, scn: 1, _directory: directory }
+        Bench { store, schema, state, rows: rows_wanted, random, scn: 1, options, _directory: directory }
     }
 
     fn base_bytes(&self) -> u64 {
@@ -233,10 +234,8 @@ impl Bench {
     }
 
     async fn merge(&self, name: &str) {
-        let options =
-            MergeOptions { file_bytes: 12 << 20, file_bytes_min: 1 << 20, ..MergeOptions::default() };
         let measure = Measure::begin();
-        let (base, stats) = merge_base(&self.store, &self.state, at(self.scn), &options).await.unwrap();
+        let (base, stats) = merge_base(&self.store, &self.state, at(self.scn), &self.options).await.unwrap();
         let more = format!(
             r#""base_rows":{},"base_mb":{},"written_rows":{},"written_mb":{},"files_written":{},"files_kept":{}"#,
             self.rows,
@@ -271,10 +270,10 @@ impl Measure {
     }
 }
 
-async fn grow(rows: u64, changes: u64) {
+async fn grow(rows: u64, changes: u64, options: &MergeOptions) {
     for rows in [rows / 100, rows / 10, rows] {
         for (name, keys) in [("random", Keys::Random), ("tail", Keys::Tail)] {
-            let mut bench = Bench::new(rows).await;
+            let mut bench = Bench::new(rows, options.clone()).await;
             bench.change(changes, 1, keys).await;
             bench.merge(&format!("merge, {changes} changes of {name} keys")).await;
         }
@@ -286,6 +285,9 @@ fn main() {
     let text = |name: &str| arguments.iter().position(|a| a == name).map(|at| arguments[at + 1].as_str());
     let number = |name: &str, default: u64| text(name).map_or(default, |n| n.parse().unwrap());
     let (rows, changes) = (number("--rows", 5_000_000), number("--changes", 500_000));
+    let file_mb = number("--file-mb", 12);
+    let options =
+        MergeOptions { file_bytes: file_mb << 20, file_bytes_min: 1 << 20, ..MergeOptions::default() };
     let wanted = |what: &str| {
         let named: Vec<&String> =
             arguments.iter().filter(|a| ["scan", "merge", "build", "grow"].contains(&&a[..])).collect();
@@ -294,7 +296,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         if ["scan", "merge", "build"].into_iter().any(wanted) {
-            let mut bench = Bench::new(rows).await;
+            let mut bench = Bench::new(rows, options.clone()).await;
             let measure = Measure::begin();
             bench.change(changes, 16, Keys::Random).await;
             measure.end("make and build 16 runs", changes, r#""base":0"#);
@@ -308,7 +310,7 @@ fn main() {
             }
         }
         if wanted("grow") {
-            grow(rows, changes / 250).await;
+            grow(rows, changes / 250, &options).await;
         }
     });
 }

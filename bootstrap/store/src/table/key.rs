@@ -103,10 +103,9 @@ impl Keys {
 
     /// The encoded key of a row.
     pub(crate) fn bytes(&self, row: usize) -> Vec<u8> {
-        match &self.rest {
-            Rest::InHead(width) => self.heads[row].to_be_bytes()[..*width].to_vec(),
-            Rest::Whole(bytes, ends) => bytes[start_of(ends, row)..ends[row]].to_vec(),
-        }
+        let mut bytes = Vec::new();
+        self.append(row, &mut bytes);
+        bytes
     }
 
     /// The keys of some rows.
@@ -124,6 +123,33 @@ impl Keys {
             }
         };
         Keys { heads, rest }
+    }
+
+    /// The keys of several batches, one after the other.
+    pub(crate) fn concat(parts: &[&Keys]) -> Keys {
+        let heads = parts.iter().flat_map(|keys| keys.heads.iter().copied()).collect();
+        let width = parts.first().map_or(0, |keys| match keys.rest {
+            Rest::InHead(width) => width,
+            Rest::Whole(..) => 0,
+        });
+        if parts.iter().all(|keys| matches!(keys.rest, Rest::InHead(_))) {
+            return Keys { heads, rest: Rest::InHead(width) };
+        }
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for keys in parts {
+            for row in 0..keys.len() {
+                keys.append(row, &mut bytes);
+                ends.push(bytes.len());
+            }
+        }
+        Keys { heads, rest: Rest::Whole(bytes, ends) }
+    }
+
+    fn append(&self, row: usize, to: &mut Vec<u8>) {
+        match &self.rest {
+            Rest::InHead(width) => to.extend_from_slice(&self.heads[row].to_be_bytes()[..*width]),
+            Rest::Whole(bytes, ends) => to.extend_from_slice(&bytes[start_of(ends, row)..ends[row]]),
+        }
     }
 
     /// Bytes of memory, about.

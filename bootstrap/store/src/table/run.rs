@@ -1,8 +1,9 @@
 //! Changes become a run: of each key the newest version, sorted.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Int8Array, Int32Array, Int64Array, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, Int8Array, Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow_select::take::take;
 use tidemill_event::{Position, RowKind, Scn, TableChanges, Window};
 
@@ -12,6 +13,11 @@ use super::mapping::to_stored;
 use super::sorted::{Piece, gather, is_same_key, key_order};
 use super::write::{FileShape, FileWriter};
 use crate::{DataError, Run, Store, StoredSchema, TableKey, limits, random_id};
+
+/// So many pieces of similar size become one.
+const SMALL_PIECES: usize = 64;
+/// Sizes that are similar: of transactions, and of what became of those.
+const SMALL_SIZES: [Range<usize>; 2] = [1..SMALL_PIECES, SMALL_PIECES..SMALL_PIECES * SMALL_PIECES];
 
 /// Collects the changes of one table.
 pub struct RunBuilder {
@@ -81,13 +87,29 @@ impl RunBuilder {
         // Copied, so that nothing of the window is held.
         let taken = columns.iter().map(|column| Ok(to_stored(&take(column, &indices, None)?)));
         let columns = taken.collect::<Result<Vec<ArrayRef>, arrow_schema::ArrowError>>()?;
-        let bytes: usize = columns.iter().map(|column| column.get_array_memory_size()).sum();
+        let piece = Piece { columns, keys };
         let times = window.transactions.iter().map(|txn| txn.commit_time_us);
         self.time_us = times.fold(self.time_us, i64::max);
-        self.bytes += bytes + keys.memory() + size_of_val(&versions[..]);
+        self.bytes += piece.memory() + size_of_val(&versions[..]);
         self.rows += versions.len() as u64;
-        self.pieces.push(Piece { columns, keys });
+        self.pieces.push(piece);
         self.versions.push(versions);
+        self.join_small()
+    }
+
+    /// Many small pieces take many times the memory of one with their rows.
+    fn join_small(&mut self) -> Result<(), DataError> {
+        for sizes in SMALL_SIZES {
+            let Some(from) = self.pieces.len().checked_sub(SMALL_PIECES) else { return Ok(()) };
+            if self.pieces[from..].iter().all(|piece| sizes.contains(&piece.keys.len())) {
+                let joined = Piece::concat(&self.pieces[from..])?;
+                let small: usize = self.pieces.drain(from..).map(|piece| piece.memory()).sum();
+                self.bytes = self.bytes + joined.memory() - small;
+                self.pieces.push(joined);
+                let versions = self.versions.drain(from..).flatten().collect();
+                self.versions.push(versions);
+            }
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::ArrowError;
+use arrow_select::concat::concat;
 use arrow_select::interleave::interleave;
 
 use super::key::Keys;
@@ -11,6 +12,26 @@ use crate::limits;
 pub(crate) struct Piece {
     pub(crate) columns: Vec<ArrayRef>,
     pub(crate) keys: Keys,
+}
+
+impl Piece {
+    /// Bytes of memory, about.
+    pub(crate) fn memory(&self) -> usize {
+        let columns: usize = self.columns.iter().map(|column| column.get_array_memory_size()).sum();
+        columns + self.keys.memory()
+    }
+
+    /// All rows of some pieces, as one.
+    pub(crate) fn concat(pieces: &[Piece]) -> Result<Piece, ArrowError> {
+        let count = pieces.first().map_or(0, |piece| piece.columns.len());
+        let column = |place: usize| {
+            let parts: Vec<&dyn Array> = pieces.iter().map(|piece| piece.columns[place].as_ref()).collect();
+            concat(&parts)
+        };
+        let columns = (0..count).map(column).collect::<Result<Vec<_>, _>>()?;
+        let keys = Keys::concat(&pieces.iter().map(|piece| &piece.keys).collect::<Vec<_>>());
+        Ok(Piece { columns, keys })
+    }
 }
 
 /// Piece and row of each row, in key order; of equal keys in the order in which they came.

@@ -397,3 +397,26 @@ fn more_overlapping_chunks_than_may_be_open_are_merged_in_passes() {
         assert_eq!(&merged[0].1, "then 0");
     });
 }
+
+#[test]
+fn many_small_transactions_take_little_memory_and_the_last_one_wins() {
+    block_on(async {
+        let (store, schema) = (store(), schema());
+        let mut state = state(StoredSchema::new(&schema, 1), key(&[1]));
+        let mut builder = RunBuilder::new(state.schema.clone(), state.key.clone());
+        for scn in 1..=10_000 {
+            let columns = columns(&[scn as i64 % 2_500], &format!("at {scn}:"));
+            let window = window(&schema, scn, &[RowKind::UpdateAfter], columns, vec![]);
+            builder.add(&window, &window.tables[0], 1).unwrap();
+        }
+        assert_eq!(builder.rows(), 10_000);
+        assert!(builder.bytes() < 10_000 * 150, "{} bytes", builder.bytes());
+        state.runs.extend(builder.finish(&store, "shop.orders", at(0), at(10_000)).await.unwrap());
+        let found = read(&store, &state, ScanOptions::default()).await;
+        assert_eq!(found.len(), 2_500);
+        for (id, note) in found {
+            let newest = if id == 0 { 10_000 } else { 7_500 + id };
+            assert_eq!(note, format!("at {newest}: {id}"));
+        }
+    });
+}
