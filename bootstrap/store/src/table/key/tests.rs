@@ -109,11 +109,18 @@ proptest! {
     ) {
         let columns: Vec<ArrayRef> = kinds.iter().zip(&seeds).map(|(kind, seeds)| column(*kind, seeds)).collect();
         let keys = Keys::new(&columns, 6);
+        let alone: Vec<Keys> = (0..6)
+            .map(|row| Keys::new(&columns.iter().map(|c| c.slice(row, 1)).collect::<Vec<_>>(), 1))
+            .collect();
+        let joined = Keys::concat(&alone.iter().collect::<Vec<_>>());
+        let turned = joined.select(&[5, 4, 3, 2, 1, 0]);
         for row in 0..6 {
-            let alone: Vec<ArrayRef> = columns.iter().map(|c| c.slice(row, 1)).collect();
-            let alone = Keys::new(&alone, 1);
-            prop_assert_eq!(alone.bytes(0), keys.bytes(row));
-            prop_assert_eq!(alone.get(0).cmp(&keys.get(row)), Ordering::Equal);
+            for other in [alone[row].get(0), joined.get(row), turned.get(5 - row)] {
+                prop_assert_eq!(other.cmp(&keys.get(row)), Ordering::Equal);
+            }
+            for other in [alone[row].bytes(0), joined.bytes(row), turned.bytes(5 - row)] {
+                prop_assert_eq!(other, keys.bytes(row));
+            }
         }
     }
 
