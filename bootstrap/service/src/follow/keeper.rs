@@ -23,6 +23,8 @@ pub(crate) struct Keeper {
     options: ServiceOptions,
     jobs: JoinSet<(Option<TableId>, Result<(), FollowError>)>,
     published: HashMap<TableId, Instant>,
+    /// When a table had its last job.
+    served: HashMap<TableId, Instant>,
     /// Tables whose job failed, and when it is tried again.
     failed: HashMap<TableId, Instant>,
     /// Tables that somebody wants published.
@@ -39,6 +41,7 @@ impl Keeper {
             options: options.clone(),
             jobs: JoinSet::new(),
             published: HashMap::new(),
+            served: HashMap::new(),
             failed: HashMap::new(),
             asked: HashSet::new(),
             started: now,
@@ -67,7 +70,11 @@ impl Keeper {
         }
         let tables = self.writer.tables();
         self.failed.retain(|_, until| *until > now);
-        for table in tables.values().filter(|table| !self.failed.contains_key(&table.id)) {
+        let mut tables: Vec<&Arc<TableState>> =
+            tables.values().filter(|table| !self.failed.contains_key(&table.id)).collect();
+        // Each has its turn, however much another one changes.
+        tables.sort_by_key(|table| self.served.get(&table.id).copied());
+        for table in tables {
             let last = self.published.get(&table.id).copied().unwrap_or(self.started);
             let is_due = now >= last + self.options.publish_every || self.asked.contains(&table.id);
             let Some(wish) = wish(table, is_due, &self.options) else {
@@ -78,6 +85,7 @@ impl Keeper {
                 self.published.insert(table.id, now);
                 self.asked.remove(&table.id);
             }
+            self.served.insert(table.id, now);
             let (table, merge) = (Arc::clone(table), self.options.merge.clone());
             let applied = writer.head().applied.position;
             self.jobs.spawn(async move {

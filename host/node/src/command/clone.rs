@@ -68,11 +68,6 @@ async fn copied(handle: BootstrapHandle, stop: watch::Sender<bool>) -> bool {
         {
             break outcome;
         }
-        let current = follower.borrow().clone().filter(|_| copies.is_idle());
-        if let Some(current) = current {
-            // What is copied waits for nothing but a version.
-            current.publish().await;
-        }
         tokio::select! {
             biased;
             _ = told.wait_for(|told| *told) => {
