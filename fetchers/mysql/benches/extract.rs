@@ -42,7 +42,7 @@ async fn fill(server: &Server, rows: u64) {
         } else {
             format!("SELECT {row} FROM (SELECT {made} + seq AS n FROM seq_0_to_{}) AS v", numbers.len() - 1)
         };
-        server.sql(&format!("INSERT INTO d.t {values}")).await.unwrap();
+        server.sql(&format!("USE d; INSERT INTO t {values}")).await.unwrap();
         made += numbers.len() as u64;
     }
 }
