@@ -425,6 +425,40 @@ async fn rows_are_identified_by_the_primary_key_or_the_shortest_unique_one_witho
     }
 }
 
+/// Keys of which the index has but a beginning, or the other direction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b28_chunks_cover_every_row_once_where_the_index_is_unlike_the_key() {
+    for kind in Kind::EVERY {
+        let server = start(kind, &[]).await;
+        for (name, columns, key) in [
+            ("prefix", "k TEXT, l INT", "k(3)"),
+            ("falling", "k VARCHAR(9), l INT", "k DESC"),
+            ("mixed", "k VARCHAR(9), l INT", "k, l DESC"),
+            ("bytes", "k BLOB, l INT", "k(3), l"),
+        ] {
+            let rows: Vec<String> = (0..50).map(|n| format!("('{:03} and more', {n})", n * 7 % 50)).collect();
+            let rows = rows.join(", ").replace(" and more", if name == "prefix" { " and more" } else { "" });
+            server
+                .sql(&format!("CREATE TABLE d.{name} ({columns}, PRIMARY KEY ({key})); INSERT INTO d.{name} VALUES {rows}"))
+                .await
+                .unwrap();
+            let extract = extract(&server, &settings());
+            let table = describe(&extract, name).await;
+            let mut session = extract.open().await.unwrap();
+            let bounds = bounds(&mut session, &table, 8).await;
+            let mut numbers = Vec::new();
+            for chunk in 0..=bounds.len() {
+                let after = chunk.checked_sub(1).map(|before| &bounds[before]);
+                let part = Part { after, upto: bounds.get(chunk), ..WHOLE };
+                let (batches, _) = read(&mut session, &table, &part).await.unwrap();
+                numbers.extend(texts(&batches, &table).iter().map(|row| row[1].parse::<u32>().unwrap()));
+            }
+            numbers.sort_unstable();
+            assert_eq!((bounds.len(), numbers), (6, (0..50).collect()), "{kind} {name}");
+        }
+    }
+}
+
 /// A condition, and which of the rows 0 … fulfil it by our rules.
 type ConditionCase = (u32, Comparison, &'static [&'static str], &'static [usize]);
 

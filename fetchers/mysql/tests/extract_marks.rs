@@ -253,6 +253,88 @@ async fn b22_chunks_read_under_writers_are_the_table_once_the_log_is_replayed_ov
     }
 }
 
+/// Writes to a table without key now and then, and to another one in between.
+async fn write_without_key(server: &Server, stop: &AtomicBool) {
+    use mysql_async::prelude::Queryable;
+    let mut conn = server.conn().await.unwrap();
+    let mut n = 0;
+    while !stop.load(Ordering::SeqCst) {
+        n += 1;
+        let twins = n % 9;
+        conn.query_drop(format!(
+            "INSERT INTO d.k VALUES ({twins}), ({twins}); DELETE FROM d.k WHERE v = {} LIMIT 1",
+            n % 7
+        ))
+        .await
+        .unwrap();
+        for id in 0..30 {
+            conn.query_drop(format!("REPLACE INTO d.t VALUES ({id}, {n})")).await.unwrap();
+        }
+    }
+}
+
+/// How often each value is in `d.k` after every transaction up to there, by the log.
+fn counted(seen: &Seen, upto: Scn) -> BTreeMap<String, i64> {
+    let mut counts = BTreeMap::new();
+    for change in seen.transactions.iter().filter(|t| t.scn <= upto).flat_map(|t| &t.changes) {
+        let SeenChange::Row { table, before, after, .. } = change else { continue };
+        let images =
+            [(before, -1), (after, 1)].into_iter().filter_map(|(image, by)| Some((image.as_ref()?, by)));
+        for ((image, _), by) in images.filter(|_| table.table == "k") {
+            *counts.entry(support::text(image, 0, 0, "int")).or_insert(0) += by;
+        }
+    }
+    counts.retain(|_, count| *count != 0);
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b22_a_table_without_key_is_as_of_the_high_mark_unless_it_changed_between_the_marks() {
+    const READS: usize = 40;
+    for kind in Kind::EVERY {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        server
+            .sql(&format!("{TABLE}; CREATE TABLE d.k (v INT); INSERT INTO d.k VALUES (1), (1), (2)"))
+            .await
+            .unwrap();
+        let extract = extract(&server, &settings());
+        let table = describe(&extract, "k").await;
+        let stop = AtomicBool::new(false);
+        let reading = async {
+            let mut session = extract.open().await.unwrap();
+            let mut reads = Vec::new();
+            for _ in 0..READS {
+                let (batches, marks) = read(&mut session, &table, &WHOLE).await.unwrap();
+                let mut counts = BTreeMap::new();
+                for row in texts(&batches, &table) {
+                    *counts.entry(row[0].clone()).or_insert(0) += 1;
+                }
+                reads.push((counts, marks));
+            }
+            stop.store(true, Ordering::SeqCst);
+            reads
+        };
+        let (reads, ()) = tokio::join!(reading, write_without_key(&server, &stop));
+        let seen = log(&server).await;
+        let concerns = |changes: &[SeenChange]| {
+            changes.iter().any(|c| matches!(c, SeenChange::Row { table, .. } if table.table == "k"))
+        };
+        let mut exact = 0;
+        for (counts, marks) in &reads {
+            let mut between = seen
+                .transactions
+                .iter()
+                .filter(|t| t.scn <= marks.high && !is_below(&marks.low, t.scn, &t.gtid));
+            if !between.any(|t| concerns(&t.changes)) {
+                assert_eq!(*counts, counted(&seen, marks.high), "{kind}: {marks:?}");
+                exact += 1;
+            }
+        }
+        assert!(exact > 0, "{kind}: {exact} of {READS} reads were exact");
+        assert!(kind.is_mysql() || exact == READS, "{kind}: {exact}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_read_is_as_it_was_described_or_not_read() {
     let changes = [

@@ -11,7 +11,7 @@ use crate::extract::session::Server;
 use crate::schema::{DescribedColumn, describe, is_it};
 use crate::settings::{BadText, ValuePolicy};
 use crate::table::{Charset, Kind, Layout, fault};
-use crate::transport::{Connection, Row, TransportError};
+use crate::transport::{Connection, Row, TransportError, refusal};
 use crate::value::declared::Declared;
 
 /// A table as it is read.
@@ -46,7 +46,8 @@ pub(super) async fn of(
     table: &TableName,
     values: ValuePolicy,
 ) -> Result<Option<Definition>, FetchError> {
-    let described = describe(connection, table).await.map_err(|e| server.sides.failed(e))?;
+    let described =
+        describe(connection, table, &server.charsets).await.map_err(|e| server.sides.failed(e))?;
     let Some(described) = described else { return Ok(None) };
     let map = described.table_map(server.flavour, table.clone(), server.declared);
     let map = map.map_err(|misfit| {
@@ -103,15 +104,7 @@ pub(super) async fn source_table(
     let rows = connection.query(&query).await.map_err(failed)?;
     let row = rows.first().ok_or_else(|| unreadable(schema.name(), "it is gone", "describe it again"))?;
     check(schema.name(), row)?;
-    let usable = match server.flavour {
-        Flavour::MySql => "is_visible = 'YES'",
-        Flavour::MariaDb => "ignored = 'NO'",
-    };
-    let query = format!(
-        "SELECT index_name, column_name, sub_part, nullable FROM information_schema.statistics \
-         WHERE {is_it} AND non_unique = 0 AND index_type <> 'HASH' AND {usable} ORDER BY index_name, seq_in_index"
-    );
-    let parts = connection.query(&query).await.map_err(failed)?;
+    let parts = unique_indexes(connection, server.flavour, &is_it).await.map_err(failed)?;
     let (key, index) = key(definition, &parts);
     let number = |at: usize| row.at(at).and_then(|n| n.parse().ok()).unwrap_or(0);
     Ok(SourceTable {
@@ -121,6 +114,30 @@ pub(super) async fn source_table(
         rows_estimate: number(2),
         bytes_estimate: number(3),
     })
+}
+
+/// The columns of its unique indexes that can be used: index, column, bytes of a prefix, whether it may be NULL.
+async fn unique_indexes(
+    connection: &mut Connection,
+    flavour: Flavour,
+    is_it: &str,
+) -> Result<Vec<Row>, TransportError> {
+    const ER_BAD_FIELD: u16 = 1054;
+    let statement = |usable: &str| {
+        format!(
+            "SELECT index_name, column_name, sub_part, nullable FROM information_schema.statistics \
+             WHERE {is_it} AND non_unique = 0 AND index_type <> 'HASH'{usable} ORDER BY index_name, seq_in_index"
+        )
+    };
+    let usable = match flavour {
+        Flavour::MySql => " AND is_visible = 'YES'",
+        Flavour::MariaDb => " AND ignored = 'NO'",
+    };
+    match connection.try_query(&statement(usable)).await? {
+        // Before MySQL 8 and MariaDB 10.6 there is no index that is not used.
+        Err(refused) if refused.code == ER_BAD_FIELD => connection.query(&statement("")).await,
+        other => other.map_err(|refused| refusal(&refused)),
+    }
 }
 
 /// Whether all of its rows can be read as they were at one moment.

@@ -31,6 +31,11 @@ impl Sides {
         }
     }
 
+    /// The server does not answer any more.
+    pub(super) fn silent(&self) -> FetchError {
+        self.failed(TransportError::lost("it does not answer"))
+    }
+
     /// The caller does not want the rest.
     pub(super) fn given_up(&self) -> FetchError {
         let source = io::Error::new(io::ErrorKind::Interrupted, "whoever takes the rows takes no more");

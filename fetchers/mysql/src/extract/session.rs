@@ -16,6 +16,7 @@ use crate::extract::error::{self, Sides};
 use crate::extract::select::{self, Key};
 use crate::extract::{MySqlExtract, load, marks};
 use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX};
+use crate::schema::{Charsets, charsets};
 use crate::table::fault;
 use crate::transport::{Connection, Row, Rows, Taken, TransportError, read_facts};
 
@@ -34,6 +35,7 @@ pub(super) struct Server {
     pub(super) identity: Arc<str>,
     /// Whether columns have the types that MariaDB's log does not name: where it names no columns, they are asked for.
     pub(super) declared: bool,
+    pub(super) charsets: Charsets,
     /// For what an error says.
     pub(super) sides: Sides,
 }
@@ -72,12 +74,13 @@ impl MySqlSession {
         if !facts.has_gtids {
             return Err(marks::no_gtids());
         }
-        let metadata = connection.query("SELECT @@GLOBAL.binlog_row_metadata").await?;
-        let names_columns = metadata.first().and_then(|row| row.at(0)) == Some("FULL");
+        let metadata = connection.query("SHOW GLOBAL VARIABLES LIKE 'binlog_row_metadata'").await?;
+        let names_columns = metadata.first().and_then(|row| row.at(1)) == Some("FULL");
         let server = Server {
             flavour: facts.flavour,
             identity: facts.identity,
             declared: extract.declared_types || !names_columns,
+            charsets: charsets(&mut connection).await?,
             sides: Sides::of(&extract.options),
         };
         Ok(MySqlSession { connection, server, extract: extract.clone(), known: HashMap::new() })
@@ -152,17 +155,25 @@ impl MySqlSession {
         sorted: bool,
         give: &mut (dyn FnMut(RecordBatch) -> bool + Send),
     ) -> Result<ChunkMarks, FetchError> {
-        let known = self.known(&chunk.table.schema).await?;
+        let silent = self.server.sides.silent();
+        let begun = timeout(ANSWER_TIME_MAX, self.begin(&chunk.table.schema)).await;
+        let (known, marks) = begun.unwrap_or(Err(silent))?;
         let statement = select::chunk(chunk, &known, sorted);
+        self.rows(&statement, &known, chunk.columns, give).await?;
+        self.run("COMMIT").await?;
+        Ok(marks)
+    }
+
+    /// A snapshot, where it lies in the log, and what it has of the table.
+    async fn begin(&mut self, schema: &TableSchema) -> Result<(Arc<Definition>, ChunkMarks), FetchError> {
+        let known = self.known(schema).await?;
         let marks = marks::before(&mut self.connection, &self.server, self.extract.low_mark_at_log_end).await;
         let marks = marks.map_err(|e| self.server.sides.failed(e))?;
         self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
         let marks = marks.within(&mut self.connection, &self.server).await;
         let marks = marks.map_err(|e| self.server.sides.failed(e))?;
         self.prove(&known).await?;
-        self.rows(&statement, &known, chunk.columns, give).await?;
-        self.run("COMMIT").await?;
-        Ok(marks)
+        Ok((known, marks))
     }
 
     async fn rows(
@@ -195,16 +206,20 @@ impl MySqlSession {
                 Taken::End => more = false,
                 Taken::Refused(refusal) => return Err(refused(refusal)),
             }
-            if (batch.is_full() || (!more && batch.rows() > 0)) && !give(batch.take()) {
-                return Err(sides.given_up());
+            if batch.is_full() || (!more && batch.rows() > 0) {
+                if !give(batch.take()) {
+                    return Err(sides.given_up());
+                }
+                // A server that is faster than we are would leave no turn to anybody else.
+                tokio::task::yield_now().await;
             }
         }
         rows.close().await.map_err(|e| sides.failed(e))
     }
 }
 
-impl ExtractSession for MySqlSession {
-    async fn bound(
+impl MySqlSession {
+    async fn find_bound(
         &mut self,
         table: &SourceTable,
         after: Option<&Bound>,
@@ -217,6 +232,18 @@ impl ExtractSession for MySqlSession {
         let found = answer.map_err(|refusal| self.server.sides.refused(table.schema.name(), &refusal))?;
         // Without a row behind it, it would be the end of the table.
         Ok(if found.len() > 1 { Some(key.literals(&found[0])) } else { None })
+    }
+}
+
+impl ExtractSession for MySqlSession {
+    async fn bound(
+        &mut self,
+        table: &SourceTable,
+        after: Option<&Bound>,
+        rows: u64,
+    ) -> Result<Option<Bound>, FetchError> {
+        let silent = self.server.sides.silent();
+        timeout(ANSWER_TIME_MAX, self.find_bound(table, after, rows)).await.unwrap_or(Err(silent))
     }
 
     async fn read(

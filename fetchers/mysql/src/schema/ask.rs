@@ -29,7 +29,10 @@ pub(crate) async fn answer(
     if still_in_force(options, &facts, wanted).await? {
         return Ok(Answer::StillInForce);
     }
-    let Some(described) = describe(&mut connection, &wanted.table).await? else { return Ok(Answer::Unknown) };
+    let charsets = charsets(&mut connection).await?;
+    let Some(described) = describe(&mut connection, &wanted.table, &charsets).await? else {
+        return Ok(Answer::Unknown);
+    };
     // The end of the log after the question: what was asked for was in force at some place before it.
     let after = same_server(&mut connection, wanted).await?;
     drop(connection);
@@ -71,11 +74,11 @@ async fn still_in_force(
     }
 }
 
-/// The table as the information schema tells it; `None`: it shows none of that name.
-pub(crate) async fn describe(
-    connection: &mut Connection,
-    table: &TableName,
-) -> Result<Option<Described>, TransportError> {
+/// Some collation of each character set, by the set's name.
+pub(crate) type Charsets = HashMap<String, u64>;
+
+/// The character sets that the server has.
+pub(crate) async fn charsets(connection: &mut Connection) -> Result<Charsets, TransportError> {
     let charsets = connection
         .query(
             "SELECT character_set_name, MIN(id) FROM information_schema.collations \
@@ -83,7 +86,15 @@ pub(crate) async fn describe(
         )
         .await?;
     let pair = |row: &Row| Some((row.at(0)?.to_owned(), row.at(1)?.parse().ok()?));
-    let charsets: HashMap<String, u64> = charsets.iter().filter_map(pair).collect();
+    Ok(charsets.iter().filter_map(pair).collect())
+}
+
+/// The table as the information schema tells it; `None`: it shows none of that name.
+pub(crate) async fn describe(
+    connection: &mut Connection,
+    table: &TableName,
+    charsets: &Charsets,
+) -> Result<Option<Described>, TransportError> {
     let is_it = is_it(table);
     let rows = connection
         .query(&format!(
@@ -92,7 +103,7 @@ pub(crate) async fn describe(
              WHERE {is_it} ORDER BY ordinal_position"
         ))
         .await?;
-    let columns: Option<Vec<DescribedColumn>> = rows.iter().map(|row| column(row, &charsets)).collect();
+    let columns: Option<Vec<DescribedColumn>> = rows.iter().map(|row| column(row, charsets)).collect();
     let Some(columns) = columns.filter(|columns| !columns.is_empty()) else { return Ok(None) };
     let key = connection
         .query(&format!(
@@ -116,7 +127,7 @@ pub(crate) fn is_it(table: &TableName) -> String {
     format!("{} AND {}", is("table_schema", &table.database), is("table_name", &table.table))
 }
 
-fn column(row: &Row, charsets: &HashMap<String, u64>) -> Option<DescribedColumn> {
+fn column(row: &Row, charsets: &Charsets) -> Option<DescribedColumn> {
     let text = |at: usize| row.at(at).map(str::to_owned);
     let number = |at: usize| row.at(at).and_then(|number| number.parse().ok());
     Some(DescribedColumn {

@@ -27,7 +27,7 @@ use tidemill_fetchers_api::FetchError;
 use crate::ddl::Definition;
 use crate::place::Place;
 
-pub(crate) use ask::{Asker, answer, describe, is_it};
+pub(crate) use ask::{Asker, Charsets, answer, charsets, describe, is_it};
 pub(crate) use described::{Described, DescribedColumn, Misfit, is_incomplete, may_hide_types};
 use disk::Disk;
 
