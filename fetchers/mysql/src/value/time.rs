@@ -135,6 +135,7 @@ fn time_of_day(b: &mut Bytes<'_>, has_fraction: bool) -> Result<i64, ValueError>
 /// A TIME as a statement's rows have it: a sign and days come before hours.
 #[inline]
 pub(crate) fn sent_time(b: &mut Bytes<'_>) -> Result<i64, ValueError> {
+    const DAYS_MAX: u32 = 34;
     const TIME_MAX_US: i64 = 839 * 3600 * SECOND_US;
     let length = b.u8()?;
     let mut b = Bytes(b.take(usize::from(length))?);
@@ -145,8 +146,11 @@ pub(crate) fn sent_time(b: &mut Bytes<'_>) -> Result<i64, ValueError> {
         return Err(ValueError::Malformed("a time has an impossible length"));
     }
     let negative = b.u8()? != 0;
-    let days = i64::from(b.u32()?);
-    let us = days * DAY_US + time_of_day(&mut b, length == 12)?;
+    let days = b.u32()?;
+    if days > DAYS_MAX {
+        return Err(ValueError::Malformed("a time is out of range"));
+    }
+    let us = i64::from(days) * DAY_US + time_of_day(&mut b, length == 12)?;
     match us < TIME_MAX_US {
         true => Ok(if negative { -us } else { us }),
         false => Err(ValueError::Malformed("a time is out of range")),

@@ -89,3 +89,84 @@ fn append(kind: &Kind, b: &mut Bytes<'_>, out: &mut Vec<u8>) -> Result<(), Value
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::event::Flavour;
+    use crate::settings::BadText;
+    use crate::table::Charset;
+    use crate::value::decimal::Shape;
+    use crate::value::declared::Shown;
+    use arrow_array::Array;
+    use arrow_schema::DataType;
+    use proptest::prelude::{any, *};
+
+    const UTF8MB4: u64 = 45;
+
+    fn kinds() -> Vec<Kind> {
+        let charset = Charset::of(Flavour::MySql, UTF8MB4, BadText::Error).unwrap();
+        let (narrow, wide) = (Shape::new(12, 4).unwrap(), Shape::new(65, 30).unwrap());
+        vec![
+            Kind::I8,
+            Kind::U16,
+            Kind::I24,
+            Kind::U32,
+            Kind::I64,
+            Kind::F32,
+            Kind::F64,
+            Kind::Decimal128(narrow),
+            Kind::Decimal256(wide),
+            Kind::Date,
+            Kind::DateTime(6),
+            Kind::Timestamp(0),
+            Kind::Time(3),
+            Kind::Year,
+            Kind::Text { length: 1, charset },
+            Kind::Bytes { length: 1 },
+            Kind::Padded { length: 1, width: 3 },
+            Kind::Shown { length: 1, shown: Shown::Uuid },
+            Kind::Bits { bytes: 2 },
+            Kind::Json { length: 4 },
+            Kind::Compressed { length: 2, charset },
+        ]
+    }
+
+    proptest! {
+        /// Whatever a server sends, and wherever it ends: an error, or a value that took its bytes.
+        #[test]
+        fn bytes_by_chance_are_a_value_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..60), length in 0..20u8) {
+            for kind in kinds() {
+                for bytes in [bytes.clone(), [&[length][..], &bytes].concat()] {
+                    let mut column = Column::new(kind.clone());
+                    let mut b = Bytes(&bytes);
+                    if column.push_sent(&mut b).is_ok() {
+                        prop_assert!(b.0.len() < bytes.len(), "{kind:?}");
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_text_is_sent_as_it_is(text in "\\PC{0,300}") {
+            let charset = Charset::of(Flavour::MySql, UTF8MB4, BadText::Error).unwrap();
+            let mut sent = match text.len() {
+                short @ ..251 => vec![short as u8],
+                long => [&[252][..], &(long as u16).to_le_bytes()].concat(),
+            };
+            sent.extend_from_slice(text.as_bytes());
+            let mut column = Column::new(Kind::Text { length: 1, charset });
+            let mut b = Bytes(&sent);
+            column.push_sent(&mut b).unwrap();
+            prop_assert!(b.0.is_empty());
+            let (array, _) = column.take(1, &DataType::Utf8);
+            let array = array.as_any().downcast_ref::<arrow_array::StringArray>().unwrap();
+            prop_assert_eq!(array.value(0), text.as_str());
+            for end in 0..sent.len() {
+                let mut column = Column::new(Kind::Text { length: 1, charset });
+                prop_assert!(column.push_sent(&mut Bytes(&sent[..end])).is_err());
+            }
+        }
+    }
+}
