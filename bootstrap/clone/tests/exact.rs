@@ -1,0 +1,159 @@
+//! A copy and the log behind it are the table, whatever is written meanwhile; with the wrong low mark they are not.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use support::follow::{Follower, extract, replayed};
+use support::kept::Kept;
+use tidemill_bootstrap_clone::{CloneControl, CloneOptions, Cloner, Policy};
+use tidemill_event::TableName;
+use tidemill_fetchers_api::Start;
+use tidemill_fetchers_mysql::MySqlExtract;
+use tidemill_servers::{Kind, Options, Server};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const WRITERS: u64 = 12;
+const ROWS: u64 = 4_000;
+
+/// Writers that insert, update, delete and change keys, each transaction a few of them, until they are told to stop.
+struct Writers {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    committed: Arc<AtomicU64>,
+}
+
+impl Writers {
+    async fn start(server: &Server) -> Writers {
+        let (stop, stopped) = watch::channel(false);
+        let (mut tasks, committed) = (JoinSet::new(), Arc::new(AtomicU64::new(0)));
+        for number in 0..WRITERS {
+            let conn = server.conn().await.unwrap();
+            tasks.spawn(write(conn, number, stopped.clone(), Arc::clone(&committed)));
+        }
+        Writers { stop, tasks, committed }
+    }
+
+    async fn stop(self) -> u64 {
+        self.stop.send_replace(true);
+        self.tasks.join_all().await;
+        self.committed.load(Ordering::Relaxed)
+    }
+}
+
+async fn write(mut conn: Conn, number: u64, stopped: watch::Receiver<bool>, committed: Arc<AtomicU64>) {
+    let mut random = 0x9E37_79B9_7F4A_7C15u64.wrapping_mul(number + 1);
+    let mut next = move |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    let mut value = 0;
+    while !*stopped.borrow() {
+        value += 1;
+        let (id, other) = (next(2 * ROWS), next(2 * ROWS));
+        let statement = match next(8) {
+            0 => format!("INSERT IGNORE INTO d.t VALUES ({id}, {value})"),
+            1 => format!("DELETE FROM d.t WHERE id = {id}"),
+            2 => format!("UPDATE IGNORE d.t SET id = {other}, v = {value} WHERE id = {id}"),
+            3 => format!(
+                "BEGIN; UPDATE d.t SET v = {value} WHERE id = {id}; DELETE FROM d.t WHERE id = {id}; \
+                 INSERT IGNORE INTO d.t VALUES ({id}, {value}); COMMIT"
+            ),
+            _ => format!("UPDATE d.t SET v = {value} WHERE id = {id}"),
+        };
+        match conn.query_drop(statement).await {
+            Ok(()) => {
+                committed.fetch_add(1, Ordering::Relaxed);
+            }
+            // Two of them wanted each other's rows.
+            Err(mysql_async::Error::Server(error)) if [1205, 1213].contains(&error.code) => {
+                conn.query_drop("ROLLBACK").await.unwrap();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    conn.disconnect().await.unwrap();
+}
+
+async fn server(kind: Kind) -> Server {
+    let server = Server::start(kind, Options::default()).await.unwrap();
+    let values: Vec<String> = (0..ROWS).map(|id| format!("({}, 0)", 2 * id)).collect();
+    let values = values.join(",");
+    let table = "CREATE DATABASE d; CREATE TABLE d.t (id BIGINT PRIMARY KEY, v BIGINT NOT NULL)";
+    server.sql(&format!("{table}; INSERT INTO d.t VALUES {values}")).await.unwrap();
+    server
+}
+
+fn row(batch: &RecordBatch, row: usize) -> (i64, i64) {
+    let value = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
+    (value(0), value(1))
+}
+
+/// Copies that are made one after another under the same writers.
+const COPIES: usize = 20;
+
+/// How many rows of copies that were made under writers are not those of the table when they have stopped.
+async fn mismatches(server: &Server, extract: MySqlExtract) -> usize {
+    server.sql("DROP DATABASE IF EXISTS follower").await.unwrap();
+    let follower = Follower::start(server, Start::Now, None).await;
+    let (writers, table) = (Writers::start(server).await, TableName::new("d", "t"));
+    let mut copies = vec![];
+    for copy in 0..COPIES as u64 {
+        let (kept, control) = (Kept::default(), CloneControl::default());
+        control.add_table(table.clone());
+        // As one chunk, as two, as many.
+        let options = CloneOptions { chunk_rows: ROWS >> (copy % 6), ..CloneOptions::default() };
+        let cloner = Cloner::new(extract.clone(), Policy::none(), kept.clone(), follower.clone(), control);
+        let status = cloner.with_options(options).run_to_end().await.unwrap();
+        assert!(status.is_idle() && kept.is_complete(&table), "{status:?}");
+        copies.push(kept.chunks(&table));
+    }
+    assert!(writers.stop().await > 0);
+    let windows = follower.to_end(server).await;
+    let there = server.rows("SELECT id, v FROM d.t").await.unwrap();
+    let there: BTreeMap<i64, i64> = there.into_iter().map(mysql_async::from_row).collect();
+    let mismatches = copies.into_iter().map(|chunks| {
+        let copy = replayed(chunks.into_values(), &windows, &table, row);
+        let others = copy.iter().filter(|(id, v)| there.get(id) != Some(v)).count();
+        others + there.keys().filter(|id| !copy.contains_key(id)).count()
+    });
+    mismatches.sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_under_writers_is_exact_with_the_right_low_mark() {
+    for kind in Kind::ALL {
+        let server = server(kind).await;
+        for _ in 0..3 {
+            assert_eq!(mismatches(&server, extract(&server)).await, 0, "{kind}");
+        }
+    }
+}
+
+const TRIES: usize = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_under_writers_loses_changes_with_the_logs_end_as_its_low_mark() {
+    let server = server(Kind::MySql).await;
+    for _ in 0..TRIES {
+        let wrong = extract(&server).with_low_mark_at_log_end();
+        if mismatches(&server, wrong).await > 0 {
+            return;
+        }
+    }
+    panic!(
+        "{TRIES} times {COPIES} copies with the wrong low mark had no mismatch: the test above shows nothing"
+    );
+}
