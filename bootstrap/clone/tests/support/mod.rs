@@ -6,3 +6,5 @@
 pub mod follow;
 pub mod kept;
 pub mod model;
+pub mod stored;
+pub mod watched;
