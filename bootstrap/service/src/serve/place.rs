@@ -17,8 +17,8 @@ pub(crate) async fn since(
         let (theirs, ours) = (have.source.clone(), store.source().to_owned());
         return Err(ServeError::OtherSource { theirs, ours });
     }
-    let executed = set(&have.gtid_set)?;
-    let stored = set(&manifest.applied.executed)?;
+    let executed = set(&have.gtid_set);
+    let stored = set(&manifest.applied.executed);
     let applied = manifest.applied.position;
     let position = match by_server(manifest, have) {
         Some(position) => position,
@@ -73,7 +73,7 @@ async fn by_set(
     while low < high {
         let middle = (low + high) / 2;
         match store.manifest(numbers[middle]).await? {
-            Some(older) if is_within(&older.applied, executed)? => {
+            Some(older) if is_within(&older.applied, executed) => {
                 (within, low) = (older.applied.position, middle + 1);
             }
             Some(_) => high = middle,
@@ -84,12 +84,13 @@ async fn by_set(
     Ok(within)
 }
 
-fn is_within(mark: &Mark, executed: &GtidSet) -> Result<bool, ServeError> {
-    Ok(set(&mark.executed)?.is_none_or(|set| set.missing_from(executed).is_empty()))
+fn is_within(mark: &Mark, executed: &GtidSet) -> bool {
+    set(&mark.executed).is_none_or(|set| set.missing_from(executed).is_empty())
 }
 
-fn set(text: &str) -> Result<Option<GtidSet>, ServeError> {
-    GtidSet::parse(text).map_err(|_| other(format!("{text:?} is no set of transactions")))
+/// A set that can be compared; `None`: there is none.
+fn set(text: &str) -> Option<GtidSet> {
+    GtidSet::parse(text).ok().flatten()
 }
 
 /// The store is not as far as the consumer.

@@ -27,12 +27,17 @@ const BEHIND_ALL: u8 = 0xff;
 
 /// Reads a store for one consumer. What it remembers saves work alone.
 pub struct SnapshotReader {
+    asked: Asked,
+    open: Option<Open>,
+}
+
+/// What is read, for whom.
+struct Asked {
     server: SnapshotServer,
     tables: Vec<TablePattern>,
     part: Option<Part>,
     path: SnapshotPath,
     client: String,
-    open: Option<Open>,
 }
 
 /// Where it is.
@@ -64,25 +69,26 @@ impl SnapshotReader {
         path: SnapshotPath,
         client: &str,
     ) -> SnapshotReader {
-        SnapshotReader { server, tables, part, path, client: client.to_owned(), open: None }
+        SnapshotReader { asked: Asked { server, tables, part, path, client: client.to_owned() }, open: None }
     }
 
     /// What comes after the checkpoint.
     pub(crate) async fn piece(&mut self, have: Option<&Checkpoint>) -> Result<Piece, ServeError> {
         // Whoever leaves in the middle finds nothing half done: the next call begins at the checkpoint.
         let open = self.open.take().filter(|open| Some(&open.have) == have);
+        let asked = &self.asked;
         let mut open = match open {
             Some(open) => open,
-            None => self.find(have).await?,
+            None => asked.find(have).await?,
         };
-        let mut piece = self.step(&mut open).await;
+        let mut piece = asked.step(&mut open).await;
         if let Err(error) = &piece
-            && self.is_lost(error, &open.manifest).await
+            && asked.is_lost(error, open.manifest.number).await
         {
-            tracing::info!(source = self.server.store.source(), error = %tidemill_event::chain(error),
+            tracing::info!(source = asked.server.store.source(), error = %tidemill_event::chain(error),
                 "a version is not kept any more; its reader goes on in the newest one");
-            open = self.move_on(&open.have).await?;
-            piece = self.step(&mut open).await;
+            open = asked.move_on(&open.have).await?;
+            piece = asked.step(&mut open).await;
         }
         let piece = piece?;
         match &piece {
@@ -90,11 +96,13 @@ impl SnapshotReader {
                 open.have = window.checkpoint();
                 self.open = Some(open);
             }
-            Piece::Stream(_) => self.done(&open).await,
+            Piece::Stream(_) => asked.done(open.manifest.number).await,
         }
         Ok(piece)
     }
+}
 
+impl Asked {
     async fn newest(&self) -> Result<Arc<Manifest>, ServeError> {
         let store = &self.server.store;
         let newest = store.newest().await?.filter(|newest| newest.applied.position > Position::default());
@@ -197,8 +205,8 @@ impl SnapshotReader {
     }
 
     /// Everything was given.
-    async fn done(&self, open: &Open) {
-        let unpinned = self.server.store.unpin(&self.pin_name(open.manifest.number)).await;
+    async fn done(&self, version: u64) {
+        let unpinned = self.server.store.unpin(&self.pin_name(version)).await;
         if let Err(error) = unpinned {
             // It runs out by itself.
             tracing::warn!(error = %tidemill_event::chain(&error), "a reader's pin stays until it runs out");
@@ -206,11 +214,11 @@ impl SnapshotReader {
     }
 
     /// Whether an error comes of a version that is not kept any more.
-    async fn is_lost(&self, error: &ServeError, manifest: &Manifest) -> bool {
+    async fn is_lost(&self, error: &ServeError, version: u64) -> bool {
+        let is_of_rows = matches!(error, ServeError::Rows { .. });
         error.is_loss()
-            || matches!(error, ServeError::Rows { .. })
-                && matches!(self.server.store.newest().await, Ok(Some(newest)) if newest.number > manifest.number)
-                && !matches!(self.server.store.manifests().await, Ok(numbers) if numbers.contains(&manifest.number))
+            || is_of_rows
+                && matches!(self.server.store.manifests().await, Ok(numbers) if !numbers.contains(&version))
     }
 
     async fn check_ready(&self, manifest: &Manifest) -> Result<(), ServeError> {
