@@ -8,5 +8,6 @@ mod shop;
 
 mod cost;
 mod deltas;
+mod http;
 mod selection;
 mod snapshot;

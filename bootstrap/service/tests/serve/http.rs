@@ -1,0 +1,302 @@
+//! A store that is served over HTTP beside a log, and consumers that go from one to the other by themselves.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_client::{
+    Backoff, Bootstrap, ClientError, Feed, PhasedFeed, Piece, RelayBootstrap, RelayFeed, RelayOptions, Start,
+};
+use tidemill_event::{Checkpoint, Phase};
+use tidemill_log::{Fsync, Log, LogConfig, Writer};
+use tidemill_relay::{
+    Health, OperateError, OperatedPart, Operator, Relay, RelayConfig, RelayError, RelayParts, Served,
+    ServingMetrics, SnapshotsServed, SourceStatus, SubscriptionStatus,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::model::{Mirror, shown};
+use crate::selection::Registered;
+use crate::shop::{Change, Dice, ITEMS, NOTES, ORDERS, Shop, row};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// No process to operate.
+struct Nobody;
+
+impl Operator for Nobody {
+    fn sources(&self) -> Vec<SourceStatus> {
+        vec![]
+    }
+    fn subscriptions(&self) -> Vec<SubscriptionStatus> {
+        vec![]
+    }
+    fn set_paused(
+        &self,
+        part: OperatedPart,
+        name: &str,
+        _: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<(), OperateError>> + Send>> {
+        let name = name.to_owned();
+        Box::pin(async move { Err(OperateError::NotFound { part, name }) })
+    }
+    fn shutdown(&self) {}
+    fn health(&self) -> Vec<Health> {
+        vec![]
+    }
+    fn ready(&self) -> Vec<Health> {
+        vec![]
+    }
+    fn metrics(&self) -> String {
+        "# EOF\n".into()
+    }
+}
+
+/// A relay that serves the shop's store, and its log where there is one.
+struct Real {
+    url: String,
+    stop: watch::Sender<bool>,
+    ended: JoinHandle<Result<(), RelayError>>,
+}
+
+impl Real {
+    fn new(shop: &Shop, log: Option<&Log>) -> Real {
+        let snapshots = SnapshotsServed { source: "shop".into(), snapshots: Arc::new(shop.server()) };
+        let parts = RelayParts {
+            served: log.map(|log| Served { name: "shop".into(), log: log.clone() }).into_iter().collect(),
+            snapshots: vec![snapshots],
+            guests: Arc::new(Registered),
+            operator: Arc::new(Nobody),
+            metrics: ServingMetrics::default(),
+        };
+        let relay = Relay::new(RelayConfig::new("127.0.0.1:0".parse().unwrap()), parts).unwrap();
+        let (url, stop) = (format!("http://{}", relay.address()), watch::Sender::new(false));
+        let ended = tokio::spawn(relay.run(stop.subscribe()));
+        Real { url, stop, ended }
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        self.ended.await.unwrap().unwrap();
+    }
+
+    /// The body of an answer to that path, and its status.
+    async fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        let address = self.url.strip_prefix("http://").unwrap();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![];
+        stream.read_to_end(&mut answer).await.unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
+        (status, answer.split_off(end + 4))
+    }
+}
+
+fn options(relays: &[&Real]) -> RelayOptions {
+    let mut options = RelayOptions::new("shop", relays.iter().map(|relay| relay.url.as_str()));
+    options.backoff = Backoff { first: Duration::from_millis(1), most: Duration::from_millis(5) };
+    options
+}
+
+/// A log that drops what is older than some windows.
+fn short_log() -> (tempfile::TempDir, Log, Writer) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        fsync: Fsync::Interval(DAY),
+        idle_interval: DAY,
+        memory_bytes: 16 << 10,
+        segment_bytes: 16 << 10,
+        retention_bytes: Some(32 << 10),
+        ..LogConfig::new(directory.path())
+    };
+    let log = Log::open(config).unwrap();
+    let writer = log.writer().unwrap();
+    (directory, log, writer)
+}
+
+/// Appends what the log does not have yet.
+fn append(shop: &Shop, writer: &mut Writer, appended: &mut usize) {
+    shop.windows[*appended..].iter().for_each(|window| drop(writer.append(window).unwrap()));
+    *appended = shop.windows.len();
+}
+
+type Phased = PhasedFeed<RelayFeed, RelayBootstrap>;
+
+fn phased(relays: &[&Real], have: Option<Checkpoint>) -> Phased {
+    let feed = RelayFeed::new(options(relays), Start::Now).unwrap();
+    let storage = RelayBootstrap::new(options(relays)).unwrap();
+    PhasedFeed::new(feed, storage, have).with_backoff(options(relays).backoff)
+}
+
+/// Takes windows until everything up to there has come; gives the phases in which they came.
+async fn follow(mirror: &mut Mirror, feed: &mut Phased, upto: u64) -> Vec<&'static str> {
+    let mut phases = vec![];
+    while mirror.have.as_ref().is_none_or(|have| have.phase != Phase::Stream || have.position.scn.0 < upto) {
+        let window = feed.next().await.unwrap().unwrap();
+        mirror.take(&window);
+        let phase = match window.phase {
+            Phase::Snapshot(_) => "snapshot",
+            Phase::Deltas(_) => "deltas",
+            Phase::Stream => "stream",
+        };
+        if phases.last() != Some(&phase) {
+            phases.push(phase);
+        }
+    }
+    phases
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b21_a_consumer_that_falls_out_of_the_log_comes_back_by_itself_each_time() {
+    let (mut shop, mut dice) = (Shop::new().await, Dice(21));
+    let (_directory, log, mut writer) = short_log();
+    let mut appended = 0;
+    shop.trade(&mut dice, 30, 300);
+    append(&shop, &mut writer, &mut appended);
+    shop.apply().await;
+    let relay = Real::new(&shop, Some(&log));
+    let mut mirror = Mirror::default();
+    let phases = follow(&mut mirror, &mut phased(&[&relay], None), shop.scn).await;
+    assert_eq!(phases, ["snapshot", "stream"]);
+    for round in 0..3 {
+        // It is away, under load, for longer than the log keeps anything.
+        shop.trade(&mut dice, 400, 300);
+        append(&shop, &mut writer, &mut appended);
+        let earliest = log.stats().earliest.unwrap();
+        assert!(earliest > mirror.have.as_ref().unwrap().position, "it has fallen out");
+        shop.apply().await;
+        shop.publish([ORDERS, ITEMS, NOTES][round]).await;
+        // It is back, and the source goes on.
+        shop.trade(&mut dice, 10, 300);
+        append(&shop, &mut writer, &mut appended);
+        let have = mirror.have.clone();
+        let phases = follow(&mut mirror, &mut phased(&[&relay], have), shop.scn).await;
+        assert_eq!(phases, ["deltas", "stream"], "round {round}");
+        assert_eq!(shown(&mirror.content), *shop.at(shop.scn), "round {round}");
+    }
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b21_a_storage_that_is_behind_the_log_is_waited_for() {
+    let (mut shop, mut dice) = (Shop::new().await, Dice(22));
+    let (_directory, log, mut writer) = short_log();
+    let mut appended = 0;
+    shop.trade(&mut dice, 30, 300);
+    append(&shop, &mut writer, &mut appended);
+    let have = shop.windows.last().unwrap().checkpoint();
+    let mut mirror =
+        Mirror { content: shop.at(shop.scn).clone(), have: Some(have.clone()), ..Mirror::default() };
+    shop.trade(&mut dice, 400, 300);
+    append(&shop, &mut writer, &mut appended);
+    let relay = Real::new(&shop, Some(&log));
+    let mut feed = phased(&[&relay], Some(have));
+    let upto = shop.scn;
+    // The store has nothing but an empty shop: the consumer asks again and again, until it has more.
+    let followed = tokio::spawn(async move {
+        let phases = follow(&mut mirror, &mut feed, upto).await;
+        (mirror, phases)
+    });
+    shop.apply().await;
+    let (mirror, phases) = followed.await.unwrap();
+    assert_eq!(phases.last(), Some(&"stream"));
+    assert_eq!(shown(&mirror.content), *shop.at(upto));
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b24_a_snapshot_goes_on_at_another_server_when_its_own_ends() {
+    let (mut shop, mut dice) = (Shop::new().await, Dice(24));
+    for _ in 0..3 {
+        shop.trade(&mut dice, 600, 40_000);
+        shop.apply().await;
+        shop.publish(ORDERS).await;
+    }
+    let begun = shop.scn;
+    let (first, second) = (Real::new(&shop, None), Real::new(&shop, None));
+    let mut storage = RelayBootstrap::new(options(&[&first, &second])).unwrap();
+    let mut mirror = Mirror::default();
+    assert!(mirror.step(&mut storage).await);
+    first.end().await;
+    shop.trade(&mut dice, 50, 40_000);
+    shop.apply().await;
+    mirror.read(&mut storage).await;
+    assert_eq!(mirror.have.as_ref().unwrap().position.scn.0, begun);
+    assert_eq!(mirror.content, *shop.at(begun));
+    assert_eq!(
+        mirror.rows,
+        shop.at(begun).values().map(|rows| rows.len()).sum::<usize>(),
+        "nothing came twice"
+    );
+    second.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_snapshot_storage_says_so_once_all_have() {
+    let shop = Shop::new().await;
+    let relay = Real::new(&shop, None);
+    let mut wanted = options(&[&relay]);
+    wanted.source = "bank".into();
+    let error = RelayBootstrap::new(wanted).unwrap().next(None).await.unwrap_err();
+    assert!(matches!(&error, ClientError::Refused { code, .. } if code == "unknown-source"), "{error}");
+    let mut storage = RelayBootstrap::new(options(&[&relay])).unwrap();
+    let other = Checkpoint { source: "shop".into(), server: "nobody".into(), ..shop_place(&shop) };
+    let error = storage.next(Some(&other)).await.unwrap_err();
+    assert!(matches!(error, ClientError::Diverged { .. }), "{error}");
+    assert!(matches!(storage.next(None).await.unwrap(), Piece::Stream(_)), "it may be asked again");
+    relay.end().await;
+}
+
+fn shop_place(shop: &Shop) -> Checkpoint {
+    let manifest = shop.writer.head();
+    let place = manifest.applied.checkpoint("shop", &manifest.timelines);
+    Checkpoint { gtid_set: String::new(), ..place }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_read_a_snapshot_as_lines_of_json_and_programs_a_table_as_arrow() {
+    let mut shop = Shop::new().await;
+    shop.change(&[
+        Change::Set(ORDERS, row(1, "a")),
+        Change::Set(ORDERS, row(2, "b")),
+        Change::Set(ITEMS, row(3, "c")),
+    ]);
+    shop.apply().await;
+    let relay = Real::new(&shop, None);
+    let (status, body) = relay.get("/v1/sources/shop/bootstrap?format=json&tables=shop.orders").await;
+    let text = String::from_utf8(body).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((status, lines.len()), (200, 4), "{text}");
+    for (line, id) in lines.iter().zip([1, 2]) {
+        assert_eq!((&line["op"], &line["after"]["id"]), (&"r".into(), &id.into()));
+        assert_eq!(line["source"]["snapshot"], "true");
+    }
+    // Behind the piece, and at the end: whoever asks with that is told that there is nothing more.
+    let checkpoint = lines[3]["checkpoint"].as_str().unwrap();
+    assert_ne!(lines[2]["checkpoint"], lines[3]["checkpoint"]);
+    let (_, rest) =
+        relay.get(&format!("/v1/sources/shop/bootstrap?format=json&checkpoint={checkpoint}")).await;
+    assert_eq!(String::from_utf8(rest).unwrap().lines().count(), 1);
+    let (status, body) = relay.get("/v1/sources/shop/bootstrap?format=arrow&tables=shop.orders").await;
+    assert_eq!(
+        (status, &body[..4], &body[body.len() - 8..]),
+        (200, &[0xff; 4][..], &b"\xff\xff\xff\xff\0\0\0\0"[..])
+    );
+    for (query, status) in [
+        ("format=arrow", 400),
+        ("format=events", 400),
+        ("path=sideways", 400),
+        ("from=earliest", 400),
+        ("checkpoint=nonsense", 400),
+    ] {
+        assert_eq!(relay.get(&format!("/v1/sources/shop/bootstrap?{query}")).await.0, status, "{query}");
+    }
+    assert_eq!(relay.get("/v1/sources/bank/bootstrap").await.0, 404);
+    relay.end().await;
+}
