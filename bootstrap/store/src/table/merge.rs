@@ -14,7 +14,7 @@ use super::ways::Feed;
 use crate::DataError;
 
 /// Rows of several batches, in key order.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     batches: Vec<Arc<Sorted>>,
     picks: Vec<(usize, usize)>,

@@ -58,6 +58,15 @@ pub struct Batch {
     pub scn: ScalarBuffer<i64>,
     /// The key of the last row: [`ScanOptions::after`] of who goes on from here.
     pub last_key: Vec<u8>,
+    /// Where the rows come from: their keys.
+    merged: Rows,
+}
+
+impl Batch {
+    /// The key of a row, for who goes on behind it. Copies of one row have one key, and follow each other.
+    pub fn key(&self, row: usize) -> Vec<u8> {
+        self.merged.key_bytes(row)
+    }
 }
 
 /// Rows as they come.
@@ -195,10 +204,10 @@ impl Scan {
         }
         let is_changed = matches!(state, State::Changed(_));
         self.state = state;
-        self.batch(&rows, is_changed).map(Some)
+        self.batch(rows, is_changed).map(Some)
     }
 
-    fn batch(&self, rows: &Rows, is_changed: bool) -> Result<Batch, DataError> {
+    fn batch(&self, rows: Rows, is_changed: bool) -> Result<Batch, DataError> {
         let types = self.reader.schema.columns().iter().map(|column| &column.data_type);
         let columns = rows.columns()?;
         let columns = columns.iter().zip(types).map(|(column, stream)| from_stored(column, stream));
@@ -210,6 +219,7 @@ impl Scan {
             deleted: deleted.filter(|bits| bits.count_set_bits() > 0),
             scn: rows.scn(),
             last_key: rows.key_bytes(rows.len() - 1),
+            merged: rows,
         })
     }
 }
