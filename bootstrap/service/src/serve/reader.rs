@@ -6,7 +6,11 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use tidemill_bootstrap_store::{Manifest, Scan, ScanOptions, StoreError, TableReader, TableState};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::BooleanBuffer;
+use tidemill_bootstrap_store::{
+    Batch, DataError, Manifest, Scan, ScanOptions, StoreError, TableReader, TableState,
+};
 use tidemill_client::Piece;
 use tidemill_event::{Checkpoint, Cursor, EventKind, Phase, Position, TableName, TableSchema, Window};
 use tidemill_relay::{Part, SnapshotPath, TablePattern};
@@ -59,6 +63,45 @@ struct Scanning {
     schema: Arc<TableSchema>,
     way: Way,
     scan: Scan,
+    /// What was read and makes windows of its own, from that row on.
+    rest: Option<(Batch, usize)>,
+}
+
+/// Rows of a window.
+struct Rows {
+    rows: RecordBatch,
+    deleted: Option<BooleanBuffer>,
+    last_key: Vec<u8>,
+}
+
+impl Scanning {
+    /// The next rows, as many as make a window; copies of one row stay together. `None`: that was all.
+    async fn next(&mut self) -> Result<Option<Rows>, DataError> {
+        let (batch, from) = match self.rest.take() {
+            Some(rest) => rest,
+            None => match self.scan.next().await? {
+                Some(batch) => (batch, 0),
+                None => return Ok(None),
+            },
+        };
+        let count = batch.rows.num_rows();
+        let mut upto = count.min(from + rows_of_window(&batch.rows));
+        while upto < count && batch.key(upto) == batch.key(upto - 1) {
+            upto += 1;
+        }
+        let rows = batch.rows.slice(from, upto - from);
+        let deleted = batch.deleted.as_ref().map(|deleted| deleted.slice(from, upto - from));
+        let last_key = batch.key(upto - 1);
+        self.rest = (upto < count).then_some((batch, upto));
+        Ok(Some(Rows { rows, deleted, last_key }))
+    }
+}
+
+/// How many of these rows make a window.
+fn rows_of_window(rows: &RecordBatch) -> usize {
+    let size = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or_default();
+    let row_bytes = rows.columns().iter().map(size).sum::<usize>() / rows.num_rows().max(1);
+    (SERVED_BYTES as usize / row_bytes.max(1)).max(1)
 }
 
 impl SnapshotReader {
@@ -331,7 +374,7 @@ impl Asked {
             }
         };
         let (table, name) = (key.to_owned(), state.name.clone());
-        Some(Scanning { table, name, schema, way, scan })
+        Some(Scanning { table, name, schema, way, scan, rest: None })
     }
 
     /// The next rows of the table in hand; `None`: that was all of it.
@@ -339,7 +382,7 @@ impl Asked {
         let scanning = open.scan.as_mut().expect("a table is in hand");
         let name = scanning.name.clone();
         let failed = |source| ServeError::Rows { table: name, source: Box::new(source) };
-        let batch = scanning.scan.next().await.map_err(failed)?;
+        let batch = scanning.next().await.map_err(failed)?;
         let cursor = cursor(&open.have);
         let is_begun = cursor.table == scanning.table && !cursor.after.is_empty();
         let is_emptied =
@@ -395,7 +438,7 @@ fn cursor(have: &Checkpoint) -> &Cursor {
     }
 }
 
-/// How many rows of it make a window.
+/// About how many rows of it make a window, by their size in the store: what is read at a time.
 fn batch_rows(state: &TableState) -> usize {
     let base = state.base.iter().flat_map(|base| &base.files).map(|file| (file.object.bytes, file.rows));
     let runs = state.runs.iter().map(|run| (run.object.bytes, run.rows));
