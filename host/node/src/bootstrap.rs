@@ -88,6 +88,8 @@ pub struct BootstrapHandle {
     pub clones: CloneControl,
     /// The follower that runs now; `None`: none does.
     pub follower: watch::Receiver<Option<Handle>>,
+    /// Why it ended for good, if it did.
+    pub ended: watch::Receiver<Option<String>>,
     /// Whether the source was asked for its tables, and every one that the store does not have is being copied.
     pub asked: watch::Receiver<bool>,
 }
@@ -110,6 +112,7 @@ pub struct BootstrapService {
     pub handle: BootstrapHandle,
     follower: watch::Sender<Option<Handle>>,
     asked: watch::Sender<bool>,
+    ended: watch::Sender<Option<String>>,
     /// These are copied anew, whatever the store has.
     anew: Vec<TableName>,
 }
@@ -169,12 +172,14 @@ pub fn open_service(
     let policy = fetch::open_policy(name, source, guests)?;
     let (follower, seen) = watch::channel(None);
     let (asked, is_asked) = watch::channel(false);
+    let (ended, has_ended) = watch::channel(None);
     let handle = BootstrapHandle {
         source: name.into(),
         store: open_store(config, name)?,
         clones: CloneControl::default(),
         follower: seen,
         asked: is_asked,
+        ended: has_ended,
     };
     Ok(BootstrapService {
         config: bootstrap.clone(),
@@ -185,6 +190,7 @@ pub fn open_service(
         handle,
         follower,
         asked,
+        ended,
         anew: vec![],
     })
 }
@@ -203,6 +209,7 @@ impl BootstrapService {
             self.follower.send_replace(None);
             let Err(error) = ended else { return Ok(()) };
             if !matches!(error.remedy(), Remedy::Retry | Remedy::Wait) {
+                self.ended.send_replace(Some(chain(&error)));
                 return Err(error);
             }
             warn!(source = %self.handle.source, error = %chain(&error), "snapshot storage does not go on; again soon");

@@ -9,10 +9,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use tidemill_client::State;
+use tidemill_bootstrap_service::{State, Status, TableStatus};
+use tidemill_client::State as SubscriptionState;
 use tidemill_event::Position;
 use tidemill_log::{HistoryStats, LogStats};
 
+use crate::bootstrap::BootstrapHandle;
 use crate::handle::{Condition, Doing, SourceHandle};
 use crate::lag::Lag;
 use crate::status::{FetchFigures, Figures};
@@ -20,7 +22,13 @@ use crate::usage::{self, Usage};
 use crate::wiring::SubscriptionHandle;
 
 /// Adds everything of a pipeline to a registry.
-pub fn register(registry: &mut Registry, sources: &[SourceHandle], subscriptions: &[SubscriptionHandle]) {
+pub fn register(
+    registry: &mut Registry,
+    sources: &[SourceHandle],
+    subscriptions: &[SubscriptionHandle],
+    storages: &[BootstrapHandle],
+) {
+    registry.register_collector(Box::new(Storages(storages.to_vec())));
     registry.register_collector(Box::new(Sources(sources.to_vec())));
     registry.register_collector(Box::new(Subscriptions(subscriptions.to_vec())));
     registry.register_collector(Box::new(Process));
@@ -68,6 +76,52 @@ fn quantiles(labels: &Labels, lag: &Lag) -> Vec<(Labels, f64)> {
 
 /// The timeline and the clock of a position.
 type Placed = Option<Position>;
+
+/// Snapshot storage of sources.
+struct Storages(Vec<BootstrapHandle>);
+
+impl Debug for Storages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Storages").field(&self.0.len()).finish()
+    }
+}
+
+impl Collector for Storages {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let now = |storage: &BootstrapHandle| {
+            let status =
+                storage.follower.borrow().as_ref().map(|follower| follower.status().borrow().clone());
+            (vec![("source", storage.source.to_string())], status.unwrap_or_default())
+        };
+        let all: Vec<(Labels, Status)> = self.0.iter().map(now).collect();
+        let of =
+            |f: &dyn Fn(&Status) -> i64| -> Vec<_> { all.iter().map(|(l, s)| (l.clone(), f(s))).collect() };
+        let e = &mut encoder;
+        let following = of(&|s| (s.state == State::Following).into());
+        gauges(e, "tidemill_storage_up", "Whether snapshot storage follows its source", following)?;
+        let version = of(&|s| i64::try_from(s.manifest).unwrap_or(i64::MAX));
+        gauges(e, "tidemill_storage_version", "The newest manifest", version)?;
+        let scn = |scn: u64| i64::try_from(scn).unwrap_or(i64::MAX);
+        let help = "What was read, is durable, and is in tables: the source's clock";
+        gauges(e, "tidemill_storage_read_scn", help, of(&|s| scn(s.read.scn.0)))?;
+        gauges(e, "tidemill_storage_logged_scn", help, of(&|s| scn(s.logged.scn.0)))?;
+        gauges(e, "tidemill_storage_applied_scn", help, of(&|s| scn(s.applied.scn.0)))?;
+        let behind = of(&|s| (s.read_time_us - s.applied_time_us).max(0) / 1_000_000);
+        let help = "How much older the newest applied transaction is than the newest that was read";
+        gauges(e, "tidemill_storage_behind_seconds", help, behind)?;
+        let count =
+            |s: &Status, f: &dyn Fn(&TableStatus) -> bool| s.tables.values().filter(|t| f(t)).count() as i64;
+        let cloning = of(&|s| count(s, &|t| t.clone.is_some()));
+        gauges(e, "tidemill_storage_tables_cloning", "Tables that are being copied", cloning)?;
+        let stale = of(&|s| count(s, &|t| t.stale.is_some()));
+        gauges(e, "tidemill_storage_tables_stale", "Tables whose content is in doubt", stale)?;
+        let tables = of(&|s| s.tables.len() as i64);
+        gauges(e, "tidemill_storage_tables", "Tables", tables)
+    }
+}
 
 struct Sources(Vec<SourceHandle>);
 
@@ -207,7 +261,7 @@ impl Debug for Subscriptions {
 
 struct SubscriptionNow {
     labels: Labels,
-    state: State,
+    state: SubscriptionState,
     retries: u64,
     figures: Figures,
 }
@@ -232,15 +286,15 @@ impl Collector for Subscriptions {
 }
 
 fn subscription_states(encoder: &mut DescriptorEncoder<'_>, all: &[SubscriptionNow]) -> fmt::Result {
-    let is = |state: State| {
+    let is = |state: SubscriptionState| {
         let of = move |s: &SubscriptionNow| (s.labels.clone(), i64::from(s.state == state));
         all.iter().map(of).collect::<Vec<_>>()
     };
-    gauges(encoder, "tidemill_subscription_up", "Whether it delivers", is(State::Running))?;
+    gauges(encoder, "tidemill_subscription_up", "Whether it delivers", is(SubscriptionState::Running))?;
     let help = "Whether an operator paused it";
-    gauges(encoder, "tidemill_subscription_paused", help, is(State::PausedByOperator))?;
+    gauges(encoder, "tidemill_subscription_paused", help, is(SubscriptionState::PausedByOperator))?;
     let help = "Whether an error paused it";
-    gauges(encoder, "tidemill_subscription_failed", help, is(State::PausedByError))?;
+    gauges(encoder, "tidemill_subscription_failed", help, is(SubscriptionState::PausedByError))?;
     let at = all.iter().filter(|s| s.figures.position.timeline > 0);
     let at = at.map(|s| (s.labels.clone(), s.figures.position));
     positions(encoder, "tidemill_subscription", "its checkpoint", at)?;

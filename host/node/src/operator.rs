@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use tidemill_bootstrap_service::State as Following;
 use tidemill_client::State;
 use tidemill_relay::{
     Activity, Health, OperateError, OperatedPart, Operator, SourceStatus, SubscriptionStatus,
@@ -12,6 +13,7 @@ use tidemill_relay::{
 use tokio::sync::watch;
 use tracing::info;
 
+use crate::bootstrap::BootstrapHandle;
 use crate::handle::{Condition, Doing, SourceHandle};
 use crate::wiring::SubscriptionHandle;
 
@@ -21,6 +23,8 @@ pub struct Process {
     pub sources: Vec<SourceHandle>,
     /// The subscriptions.
     pub subscriptions: Vec<SubscriptionHandle>,
+    /// The snapshot storage of sources.
+    pub storages: Vec<BootstrapHandle>,
     /// Everything that is measured.
     pub registry: Registry,
     /// Turned true, the process ends.
@@ -40,6 +44,10 @@ impl Process {
                 let found = self.subscriptions.iter().find(|s| s.name == name).ok_or_else(not_found)?;
                 refuse_ended(found.switch.status().state == State::Ended, part)?;
                 if paused { found.switch.pause() } else { found.switch.resume() }
+            }
+            OperatedPart::Clone => {
+                let found = self.storages.iter().find(|s| *s.source == *name).ok_or_else(not_found)?;
+                if paused { found.clones.pause() } else { found.clones.resume() }
             }
         }
         info!(%part, name, paused, "an operator decided");
@@ -117,7 +125,8 @@ impl Operator for Process {
         };
         let subscriptions = self.subscriptions().into_iter().map(subscription);
         let histories = self.sources.iter().filter_map(history);
-        self.sources.iter().map(source).chain(histories).chain(subscriptions).collect()
+        let storages = self.storages.iter().map(storage);
+        self.sources.iter().map(source).chain(histories).chain(storages).chain(subscriptions).collect()
     }
 
     /// Logs are open and the address is listened on, or nobody could ask; so it is the sources' first connection.
@@ -168,6 +177,29 @@ fn history(source: &SourceHandle) -> Option<Health> {
         healthy: stats.last_error.is_none(),
         why: stats.last_error,
     })
+}
+
+/// Snapshot storage is well while it follows and no table's content is in doubt.
+fn storage(storage: &BootstrapHandle) -> Health {
+    let name = format!("snapshot storage of {}", storage.source);
+    if let Some(error) = &*storage.ended.borrow() {
+        return Health { name, healthy: false, why: Some(error.clone()) };
+    }
+    let Some(follower) = storage.follower.borrow().clone() else {
+        return Health { name, healthy: false, why: Some("it is not open yet".to_owned()) };
+    };
+    let status = follower.status();
+    let status = status.borrow();
+    let why = match &status.state {
+        Following::Gap { missing } => Some(format!("a stretch of the source's log is gone: {missing}")),
+        Following::Fenced => Some("another process writes it".to_owned()),
+        Following::Starting | Following::Following | Following::Ended => {
+            let mut stale =
+                status.tables.iter().filter_map(|(name, table)| Some((name, table.stale.as_ref()?)));
+            stale.next().map(|(name, reason)| format!("table {name} is stale: {reason}"))
+        }
+    };
+    Health { name, healthy: why.is_none(), why }
 }
 
 fn micros(lag: Duration) -> i64 {

@@ -31,7 +31,7 @@ pub fn open(
     stop: watch::Sender<bool>,
 ) -> Result<Relay, Failure> {
     let mut registry = Registry::default();
-    metrics::register(&mut registry, &pipeline.handles, &pipeline.switches);
+    metrics::register(&mut registry, &pipeline.handles, &pipeline.switches, &pipeline.storages);
     let metrics = ServingMetrics::register(&mut registry);
     let served = |handle: &crate::handle::SourceHandle| Served {
         name: handle.name.to_string(),
@@ -48,6 +48,7 @@ pub fn open(
         operator: Arc::new(Process {
             sources: pipeline.handles.clone(),
             subscriptions: pipeline.switches.clone(),
+            storages: pipeline.storages.clone(),
             registry,
             stop,
         }),
@@ -68,6 +69,7 @@ pub fn check(config: &config::RelayConfig, registered: Registered) -> Result<(),
     let operator = Process {
         sources: vec![],
         subscriptions: vec![],
+        storages: vec![],
         registry: Registry::default(),
         stop: watch::Sender::new(false),
     };

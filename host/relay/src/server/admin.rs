@@ -113,6 +113,15 @@ pub(crate) async fn set_subscription(
     set(&server, &caller, OperatedPart::Subscription, &name, &action).await
 }
 
+/// `POST /v1/admin/clones/{name}/pause|resume`
+pub(crate) async fn set_clone(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Place((name, action)): Place<(String, String)>,
+) -> Result<Response, Problem> {
+    set(&server, &caller, OperatedPart::Clone, &name, &action).await
+}
+
 async fn set(
     server: &Server,
     caller: &Caller,
@@ -134,7 +143,9 @@ async fn set(
     done.map_err(|error| {
         let code = match (&error, part) {
             (OperateError::Refused(_), _) => Code::Refused,
-            (OperateError::NotFound { .. }, OperatedPart::Source) => Code::UnknownSource,
+            (OperateError::NotFound { .. }, OperatedPart::Source | OperatedPart::Clone) => {
+                Code::UnknownSource
+            }
             (OperateError::NotFound { .. }, OperatedPart::Subscription) => Code::UnknownSubscription,
         };
         Problem::new(code, error.to_string())

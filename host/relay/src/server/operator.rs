@@ -44,6 +44,9 @@ pub enum OperatedPart {
     Source,
     /// A subscription of this process: nothing is delivered.
     Subscription,
+    /// The copying of a source's tables into its snapshot storage: nothing new is read. What was copied is brought up to
+    /// date all the same.
+    Clone,
 }
 
 impl fmt::Display for OperatedPart {
@@ -51,6 +54,7 @@ impl fmt::Display for OperatedPart {
         f.write_str(match self {
             OperatedPart::Source => "source",
             OperatedPart::Subscription => "subscription",
+            OperatedPart::Clone => "clone",
         })
     }
 }
