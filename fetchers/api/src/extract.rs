@@ -169,7 +169,7 @@ pub enum LowMark {
     /// These transactions were visible before the read began, in the source's own text form. The end of the log is no low
     /// mark there: a transaction stands in the log before its rows can be seen.
     Executed(String),
-    /// Exactly the transactions up to here.
+    /// The transactions up to here were visible; some behind it may have been.
     At(Scn),
 }
 

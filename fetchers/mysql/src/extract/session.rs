@@ -25,6 +25,7 @@ pub struct MySqlSession {
     pub(super) connection: Connection,
     pub(super) server: Server,
     extract: MySqlExtract,
+    earlier: marks::Earlier,
     /// What was read so far, as it was defined then.
     known: HashMap<TableName, Arc<Definition>>,
 }
@@ -83,7 +84,13 @@ impl MySqlSession {
             charsets: charsets(&mut connection).await?,
             sides: Sides::of(&extract.options),
         };
-        Ok(MySqlSession { connection, server, extract: extract.clone(), known: HashMap::new() })
+        Ok(MySqlSession {
+            connection,
+            server,
+            extract: extract.clone(),
+            earlier: marks::Earlier::new(),
+            known: HashMap::new(),
+        })
     }
 
     pub(super) async fn tables(&mut self) -> Result<Vec<TableName>, FetchError> {
@@ -167,10 +174,11 @@ impl MySqlSession {
     /// A snapshot, where it lies in the log, and what it has of the table.
     async fn begin(&mut self, schema: &TableSchema) -> Result<(Arc<Definition>, ChunkMarks), FetchError> {
         let known = self.known(schema).await?;
-        let marks = marks::before(&mut self.connection, &self.server, self.extract.low_mark_at_log_end).await;
+        let (connection, earlier) = (&mut self.connection, &mut self.earlier);
+        let marks = marks::before(connection, &self.server, earlier, self.extract.low_mark_at_log_end).await;
         let marks = marks.map_err(|e| self.server.sides.failed(e))?;
         self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
-        let marks = marks.within(&mut self.connection, &self.server).await;
+        let marks = marks.within(&mut self.connection, &self.server, &mut self.earlier).await;
         let marks = marks.map_err(|e| self.server.sides.failed(e))?;
         self.prove(&known).await?;
         Ok((known, marks))
