@@ -136,7 +136,8 @@ async fn mismatches(server: &Server, extract: MySqlExtract) -> usize {
 async fn a_copy_under_writers_is_exact_with_the_right_low_mark() {
     for kind in Kind::ALL {
         let server = server(kind).await;
-        for _ in 0..3 {
+        // A copy of MariaDB's waits a second for its first low mark, which is time enough for writers.
+        for _ in 0..if kind.is_mysql() { 3 } else { 1 } {
             assert_eq!(mismatches(&server, extract(&server)).await, 0, "{kind}");
         }
     }

@@ -193,7 +193,9 @@ async fn b27_nobody_waits_for_a_copy_and_no_transaction_is_longer_than_a_chunk()
             grown.push(count(name).await - before);
         }
         let chunks = source.seen.chunks();
-        assert_eq!(grown, [0, 0, chunks, chunks, 0], "{kind}: {names:?}");
+        // MariaDB: one more of each connection, which finds its first low mark.
+        let transactions = if kind.is_mysql() { chunks } else { chunks + 2 };
+        assert_eq!(grown, [0, 0, transactions, transactions, 0], "{kind}: {names:?}");
         assert_eq!(chunks as usize, progress(&writer, &table()).chunks.len(), "{kind}");
         assert!(chunks >= 30);
         run.abort();
