@@ -1,0 +1,133 @@
+//! The stream's policy judges a copy: the same rows and columns are stored, and nothing else is read.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use support::follow::{Follower, changes, extract};
+use support::stored::{rows, store, writer};
+use tidemill_bootstrap_clone::{
+    CloneControl, CloneError, CloneOptions, Cloner, Policy, SnapshotDestination, TableStage,
+};
+use tidemill_event::TableName;
+use tidemill_fetchers_api::{Judge, Start};
+use tidemill_sandbox::{GuestConfig, PolicyStage, Sandbox, SandboxConfig};
+use tidemill_servers::{Kind, Options, Server};
+
+const CANARY: &str = "canary-7f3a";
+const POLICY: &str = r#"{"tables":[{"match":"d.people",
+    "columns":{"email":{"pseudonym":"K"},"note":"drop","phone":"blank"},
+    "rows":"age >= 20 and not (name = 'nobody')"}]}"#;
+
+fn policy(json: &str) -> Arc<Mutex<PolicyStage>> {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-cache");
+    let sandbox = Sandbox::new(SandboxConfig::new(cache)).unwrap();
+    let module = sandbox.load("select", tidemill_artifacts::wasm("select")).unwrap();
+    let secrets = HashMap::from([("K".to_owned(), b"key".to_vec())]);
+    Arc::new(Mutex::new(PolicyStage::open(&module, GuestConfig::new("test", json), secrets).unwrap()))
+}
+
+fn judge(stage: Arc<Mutex<PolicyStage>>) -> Judge {
+    Arc::new(move |window| stage.lock().unwrap().apply(window).map_err(Into::into))
+}
+
+async fn fill(server: &Server) {
+    let person = |id: i64| {
+        let name = if id % 5 == 0 { "nobody" } else { "somebody" };
+        format!("({id}, '{name}', '{CANARY}-{id}@x', '{CANARY}', '{CANARY}', {})", id % 40)
+    };
+    let values: Vec<String> = (0..500).map(person).collect();
+    let values = values.join(",");
+    let statements = format!(
+        "CREATE DATABASE d; CREATE TABLE d.people (id BIGINT PRIMARY KEY, name VARCHAR(20), email VARCHAR(60), \
+         phone VARCHAR(20), note TEXT, age INT); INSERT INTO d.people VALUES {values}; \
+         CREATE TABLE d.other (id BIGINT PRIMARY KEY, word VARCHAR(20)); INSERT INTO d.other VALUES (1, '{CANARY}')"
+    );
+    server.sql(&statements).await.unwrap();
+}
+
+/// Rows as texts, by their first column's order.
+fn texts(batches: &[RecordBatch]) -> BTreeSet<String> {
+    let row = |batch: &RecordBatch, row: usize| format!("{:?}", batch.slice(row, 1).columns());
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |at| row(batch, at))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b31_b52_a_copy_has_what_the_stream_has_and_reads_nothing_that_is_not_stored() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        fill(&server).await;
+        let stage = policy(POLICY);
+        let follower = Follower::start(&server, Start::Earliest, Some(judge(Arc::clone(&stage)))).await;
+        server.sql("SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON").await.unwrap();
+        let (people, other) = (TableName::new("d", "people"), TableName::new("d", "other"));
+        let (store, control) = (store(), CloneControl::default());
+        let writer = writer(&store).await;
+        control.add_table(people.clone());
+        control.add_table(other.clone());
+        let destination = SnapshotDestination::new(writer.clone());
+        let policy = Policy::shared(stage);
+        let cloner = Cloner::new(extract(&server), policy, destination, follower.clone(), control);
+        let options = CloneOptions { chunk_rows: 60, ..CloneOptions::default() };
+        let status = cloner.with_options(options).run_to_end().await.unwrap();
+        server.sql("SET GLOBAL general_log = OFF").await.unwrap();
+        assert_eq!(status.tables[&other].stage, TableStage::Declined, "{kind}");
+        assert_eq!(status.tables[&people].stage, TableStage::Done, "{kind}: {status:?}");
+        let copied = rows(&writer, &people).await;
+        let names: Vec<String> =
+            copied[0].schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["id", "name", "email", "phone", "age"], "{kind}");
+        let mut streamed = vec![];
+        changes(&follower.to_end(&server).await, &people, |_, changes, change| {
+            streamed.push(changes.rows.slice(change.after.unwrap() as usize, 1));
+        });
+        assert!(streamed.len() > 100 && texts(&copied) == texts(&streamed), "{kind}");
+        let ids = copied.iter().flat_map(|rows| rows.column(0).as_primitive::<Int64Type>().values().to_vec());
+        assert!(ids.into_iter().all(|id| id % 40 >= 20 && id % 5 != 0), "{kind}");
+        assert!(!format!("{copied:?}").contains(CANARY), "{kind}");
+        // The age is decided by the server; what is dropped or blanked is not asked for.
+        let query = "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE argument LIKE '%FROM `d`.`people`%'";
+        let asked = server.rows(query).await.unwrap();
+        let asked: Vec<String> = asked.into_iter().map(mysql_async::from_row).collect();
+        let reads: Vec<&String> = asked.iter().filter(|asked| asked.contains("`email`")).collect();
+        assert!(
+            !reads.is_empty() && reads.iter().all(|read| read.contains("`age` >= 20")),
+            "{kind}: {asked:?}"
+        );
+        assert!(
+            !asked.iter().any(|asked| asked.contains("`note`") || asked.contains("`phone`")),
+            "{kind}: {asked:?}"
+        );
+        assert!(status.rows_read < 300, "{kind}: {}", status.rows_read);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_cannot_decide_stops_the_copy_of_every_table() {
+    let server = Server::start(Kind::MySql, Options::default()).await.unwrap();
+    fill(&server).await;
+    let follower = Follower::start(&server, Start::Now, None).await;
+    let (store, control) = (store(), CloneControl::default());
+    let writer = writer(&store).await;
+    let people = TableName::new("d", "people");
+    control.add_table(people.clone());
+    let json = r#"{"tables":[{"match":"d.people","columns":{"id":"drop"}}]}"#;
+    let destination = SnapshotDestination::new(writer.clone());
+    let cloner = Cloner::new(extract(&server), Policy::shared(policy(json)), destination, follower, control);
+    let error = cloner.run().await.unwrap_err();
+    let CloneError::Policy { table, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(*table, people);
+    let why = tidemill_event::chain(&error);
+    assert!(
+        why.contains("id is part of the key of d.people and can neither be dropped nor blanked"),
+        "{why}"
+    );
+    assert!(writer.tables().is_empty());
+}
