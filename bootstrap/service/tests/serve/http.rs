@@ -124,7 +124,9 @@ fn short_log() -> (tempfile::TempDir, Log, Writer) {
 
 /// Appends what the log does not have yet.
 fn append(shop: &Shop, writer: &mut Writer, appended: &mut usize) {
-    shop.windows[*appended..].iter().for_each(|window| drop(writer.append(window).unwrap()));
+    for window in &shop.windows[*appended..] {
+        writer.append(window).unwrap();
+    }
     *appended = shop.windows.len();
 }
 
