@@ -120,8 +120,10 @@ async fn b26_a_table_comes_as_what_changed_where_that_is_little_and_whole_where_
     few.read(&mut shop.reader(SnapshotPath::Auto)).await;
     check(&shop, &few, "few");
     assert_eq!((few.rows, few.emptied.len()), (30, 0));
-    shop.change(&rows(0, 2900, "third"));
-    shop.apply().await;
+    for note in ["third", "fourth", "fifth"] {
+        shop.change(&rows(0, 2900, note));
+        shop.apply().await;
+    }
     shop.publish(ORDERS).await;
     let mut many = had(&shop, before);
     many.read(&mut shop.reader(SnapshotPath::Auto)).await;
