@@ -187,16 +187,17 @@ impl Ways {
     }
 
     async fn newest(&mut self, block: &mut Block, after: Position) -> Result<(), DataError> {
-        let mut best = self.pick(block);
         let at =
             |block: &Block, (batch, row): (u32, u32)| block.batches[batch as usize].position(row as usize);
+        // Of two versions of one transaction, which came in parts, the one of the later run.
+        let (mut best, mut lane) = (self.pick(block), self.heap[0]);
         let mut position = at(block, best);
         self.advance().await?;
         while self.is_next(block, best) {
-            let other = self.pick(block);
+            let (other, other_lane) = (self.pick(block), self.heap[0]);
             let newer = at(block, other);
-            if newer > position {
-                (best, position) = (other, newer);
+            if (newer, other_lane) > (position, lane) {
+                (best, position, lane) = (other, newer, other_lane);
             }
             self.advance().await?;
         }
