@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tidemill_bootstrap_store::{
-    LogBuffer, LogSegment, Manifest, Run, RunBuilder, TableId, TableKey, TableState, Writer, read_segment,
-    table_root,
+    LogBuffer, LogSegment, Run, RunBuilder, TableId, TableKey, Writer, read_segment, table_root,
 };
 use tidemill_event::{EventKind, Position, TableName, Window};
 
@@ -354,8 +353,10 @@ impl Applier {
         let mark = self.intake.mark().clone();
         self.write_segment(mark.position).await?;
         self.tables.finish_all(mark.position).await?;
+        // It reads the segments that the change takes away.
+        let rebuilt = self.rebuild(mark.position).await?;
         let mut change = self.change();
-        change.rebuilt = self.rebuild(mark.position).await?;
+        change.rebuilt = rebuilt;
         change.anew = self.anew.take().map(|reason| (mark.position, reason));
         change.steps = std::mem::take(&mut self.tables.steps);
         change.applied = Some(mark.clone());
@@ -405,23 +406,23 @@ impl Applier {
             if plan.key == TableKey::WholeRow {
                 builder.skip_upto(low);
             }
-            self.read_again(table, &mut builder, low).await?;
+            self.read_again(&table.name, &mut builder, low..applied).await?;
             let root = table_root(&table.name);
             rebuilt.insert(table.id, builder.finish(self.writer.store(), &root, low, applied).await?);
         }
         Ok(rebuilt)
     }
 
+    /// Adds what a table's changes were after the first position, up to and with the second.
     async fn read_again(
         &self,
-        table: &TableState,
+        name: &TableName,
         builder: &mut RunBuilder,
-        low: Position,
+        span: std::ops::Range<Position>,
     ) -> Result<(), FollowError> {
-        let head: &Manifest = &self.writer.head();
-        let newest = self.segments.iter();
-        let segments: Vec<&LogSegment> =
-            head.log.iter().chain(newest).filter(|segment| segment.upto > low).collect();
+        let head = self.writer.head();
+        let segments = head.log.iter().chain(&self.segments).filter(|segment| segment.upto > span.start);
+        let segments: Vec<&LogSegment> = segments.collect();
         let mut intake = self.intake.clone();
         if let Some(first) = segments.first() {
             intake.reread(first.after);
@@ -429,9 +430,10 @@ impl Applier {
         for segment in segments {
             for window in read_segment(self.writer.store(), segment).await? {
                 let taken = intake.take(&window)?;
-                for changes in
-                    window.tables.iter().filter(|t| *t.schema.name() == table.name && taken.last > low)
-                {
+                if taken.last <= span.start || taken.last > span.end {
+                    continue;
+                }
+                for changes in window.tables.iter().filter(|table| table.schema.name() == name) {
                     builder.add(&window, changes, taken.after.timeline)?;
                 }
             }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tidemill_bootstrap_clone::Plan;
 use tidemill_bootstrap_store::{
-    BaseVersion, CloneProgress, Draft, Dropped, LogSegment, Mark, Run, StoredSchema, TableId, TableKey,
-    TablePhase, TableState,
+    BaseVersion, CloneProgress, Draft, Dropped, LogSegment, Mark, Run, StoredColumn, StoredSchema, TableId,
+    TableKey, TablePhase, TableState,
 };
 use tidemill_event::{Position, TableName};
 
@@ -21,8 +21,8 @@ pub(crate) enum Step {
     Truncate(Position),
     /// Its content is not known any more, since there; a copy is made, and what was published stays.
     Invalidate { at: Position, reason: String },
-    /// It goes on with this schema.
-    Evolve(StoredSchema),
+    /// It goes on with this schema since there.
+    Evolve { schema: StoredSchema, at: Position },
     /// It has another name since there.
     Rename { to: TableName, at: Position },
     /// It is gone.
@@ -102,14 +102,23 @@ fn take_step(draft: &mut Draft, id: TableId, step: Step) -> Option<TableId> {
         Step::Run(run) => table.runs.push(run),
         Step::Truncate(at) => truncate(table, at),
         Step::Invalidate { at, reason } => invalidate(table, at, &reason),
-        Step::Evolve(schema) => {
-            let next = schema.columns.iter().map(|column| column.field + 1).max().unwrap_or(0);
-            table.next_field = table.next_field.max(next);
-            table.schema = schema;
-        }
+        Step::Evolve { schema, at } => evolve(table, schema, at),
         Step::Appear { .. } | Step::Rename { .. } | Step::Drop(_) => unreachable!("taken above"),
     }
     None
+}
+
+fn evolve(table: &mut TableState, schema: StoredSchema, at: Position) {
+    let stays = |old: &StoredColumn| {
+        schema.columns.iter().any(|new| (new.field, &new.name) == (old.field, &old.name))
+    };
+    // A column that is gone may come again with other values, in rows that nothing else changed.
+    if !table.schema.columns.iter().all(stays) {
+        table.deltas_since = table.deltas_since.max(at);
+    }
+    let next = schema.columns.iter().map(|column| column.field + 1).max().unwrap_or(0);
+    table.next_field = table.next_field.max(next);
+    table.schema = schema;
 }
 
 fn appear(
@@ -199,6 +208,15 @@ pub(crate) fn progress(table: &TableState) -> Option<&CloneProgress> {
 /// Whether every chunk is there and the log is applied over all of them.
 pub(crate) fn is_copied(table: &TableState, applied: Position) -> bool {
     progress(table).is_some_and(|copy| copy.complete && copy.chunks.iter().all(|chunk| chunk.high <= applied))
+}
+
+/// The log after there is read again, when copies of tables without primary key are done; `None`: there are none.
+pub(crate) fn needed_log(tables: &BTreeMap<TableId, TableState>) -> Option<Position> {
+    let no_key = |table: &&TableState| {
+        let plan = progress(table).and_then(|copy| Plan::of(copy).ok());
+        plan.map_or(table.schema.primary_key.is_empty(), |plan| plan.schema.primary_key.is_empty())
+    };
+    tables.values().filter(no_key).filter_map(copied_since).min()
 }
 
 /// The plan of a copy that is done.

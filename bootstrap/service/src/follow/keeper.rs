@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_bootstrap_store::{
-    MergeOptions, Retention, TableId, TableState, Writer, merge_base, merge_runs, trim,
+    Draft, MergeOptions, Retention, TableId, TableState, Writer, merge_base, merge_runs, trim,
 };
 use tidemill_event::{Position, Remedy};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::FollowError;
+use super::change::needed_log;
 use super::merge::{Wish, replace_base, replace_runs, wish};
 use crate::ServiceOptions;
 use crate::limits::RETRY_JOB;
@@ -125,10 +126,20 @@ impl Keeper {
 }
 
 async fn collect(writer: &Writer, keep: &Retention, now_us: i64) -> Result<(), FollowError> {
-    writer.commit(|draft| trim(draft, keep, now_us)).await?;
+    writer.commit(|draft| trim_log(draft, |draft| trim(draft, keep, now_us))).await?;
     let swept = writer.collect_garbage(keep, now_us).await.map_err(FollowError::Store)?;
     tracing::debug!(?swept, "removed what nobody needs");
     Ok(())
+}
+
+/// Keeps what is still to be read again, however old it is: see [`needed_log`].
+fn trim_log(draft: &mut Draft, trim: impl FnOnce(&mut Draft)) {
+    let (needed, mut log) = (needed_log(&draft.tables), draft.manifest.log.clone());
+    trim(draft);
+    log.retain(|segment| {
+        draft.manifest.log.contains(segment) || needed.is_some_and(|needed| segment.upto > needed)
+    });
+    draft.manifest.log = log;
 }
 
 async fn merge_table(

@@ -185,14 +185,14 @@ impl Tables {
             expected.retain(|name| schema.columns.iter().all(|column| column.name != *name));
         }
         table.schema = schema.clone();
-        self.steps.push((table.id, Step::Evolve(schema)));
+        self.steps.push((table.id, Step::Evolve { schema, at }));
         Ok(())
     }
 
-    /// Writes what is built of a table, up to there.
+    /// Writes what is built of a table, up to and with the transaction that ends there. More of that transaction may come.
     async fn finish(&mut self, name: &TableName, upto: Position) -> Result<(), DataError> {
         let table = self.by_name.get_mut(name).expect("it is there");
-        let after = std::mem::replace(&mut table.after, upto);
+        let after = std::mem::replace(&mut table.after, before(upto));
         let Some(builder) = table.builder.take() else { return Ok(()) };
         let run = builder.finish(&self.store, &table_root(name), after, upto).await?;
         self.steps.extend(run.map(|run: Run| (table.id, Step::Run(run))));
@@ -311,7 +311,7 @@ impl Table {
 
     /// What is built does not count any more.
     fn forget(&mut self, at: Position) {
-        (self.builder, self.after) = (None, at);
+        (self.builder, self.after) = (None, before(at));
     }
 }
 
@@ -330,6 +330,11 @@ pub(crate) fn between(changes: &TableChanges, ordinals: std::ops::Range<u32>) ->
         return Some(changes.clone());
     }
     changes.keep(&changes.ordinal.iter().map(|ordinal| ordinals.contains(ordinal)).collect())
+}
+
+/// A place before everything of the transaction that ends there.
+fn before(Position { timeline, scn }: Position) -> Position {
+    Position { timeline, scn: Scn(scn.0.saturating_sub(1)) }
 }
 
 /// Where a transaction of a window ends.
