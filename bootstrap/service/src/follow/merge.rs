@@ -24,7 +24,8 @@ pub(crate) fn wish(table: &TableState, is_due: bool, options: &ServiceOptions) -
     let base = table.base.as_ref();
     let is_published = base.is_some_and(|base| base.path.is_some());
     let files = base.map_or(&[][..], |base| &base.files);
-    let is_older = files.iter().any(|file| file.schema != table.schema.id);
+    let schema = table.schema.fingerprint();
+    let is_older = files.iter().any(|file| file.schema != schema);
     let base_rows: u64 = files.iter().map(|file| file.rows).sum();
     let run_rows: u64 = table.runs.iter().map(|run| run.rows).sum();
     let is_much = run_rows > 0 && run_rows as f64 >= options.publish_ratio * base_rows as f64;
@@ -122,7 +123,7 @@ mod tests {
             rows,
             first_key: String::new(),
             last_key: String::new(),
-            schema: schema.id.clone(),
+            schema: schema.fingerprint(),
             at: at(0),
         };
         let base = |rows| BaseVersion { path: Some("snap".into()), at: at(0), files: vec![file(rows)] };
