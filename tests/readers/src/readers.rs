@@ -75,6 +75,25 @@ impl Readers {
         self.try_ask(request).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Asks again and again until what is said fulfils the condition; `alive` is asked in between, and panics where nothing more
+    /// can come.
+    pub fn wait_for(
+        &mut self,
+        request: &Value,
+        mut alive: impl FnMut(),
+        is: impl Fn(&Value) -> bool,
+    ) -> Value {
+        loop {
+            if let Ok(answer) = self.try_ask(request)
+                && is(&answer)
+            {
+                return answer;
+            }
+            alive();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
     /// What that reader sees of the table in that directory. `more` is added to the request: `version`, `where`, `settings`.
     pub fn read(&mut self, reader: &str, table: &str, more: &Value) -> Seen {
         let mut request = json!({ "reader": reader, "table": table });
