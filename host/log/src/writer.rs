@@ -174,7 +174,9 @@ impl Writer {
         if window.transactions.is_empty() && !begins_history(&shared.state(), window) {
             return self.or_poison(&mut appender, |a| idle(shared, a, self.epoch, window));
         }
-        if window.span.after == window.span.upto && window.transactions.is_empty() {
+        // Of a new log it says where the log begins, which is known from then on.
+        let is_first = shared.state().head.is_none();
+        if window.span.after == window.span.upto && window.transactions.is_empty() && !is_first {
             return Ok(Ack::Accepted(window.position()));
         }
         let encoded = encode().map_err(AppendError::Encode)?;
