@@ -16,6 +16,7 @@ use crate::lag::Lag;
 use crate::usage::Usage;
 
 mod bare;
+mod clone;
 mod fanout;
 mod floor;
 mod latency;
@@ -33,6 +34,8 @@ pub enum Command {
     Latency(latency::Arguments),
     /// A relay and many subscribers: latency under a steady load, throughput from memory.
     Fanout(fanout::Arguments),
+    /// A table copied into snapshot storage and published.
+    Clone(clone::Arguments),
 }
 
 /// What every benchmark takes.
@@ -102,6 +105,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Pipeline(arguments) => ("pipeline", arguments.clone()),
         Command::Latency(arguments) => return latency::run(arguments).await,
         Command::Fanout(arguments) => return fanout::run(arguments).await,
+        Command::Clone(arguments) => return clone::run(arguments.clone()).await,
     };
     let mut loaded = Loaded::new(&arguments).await?;
     let (mut rounds, mut floors) = (Vec::new(), Vec::new());

@@ -104,6 +104,7 @@ fn outcome(copies: &CloneStatus, status: &Status) -> Option<Vec<(TableName, Stri
     (!is_open).then_some(problems)
 }
 
-fn is_published(table: &TableStatus) -> bool {
+/// Whether a table can be read in its newest version.
+pub fn is_published(table: &TableStatus) -> bool {
     table.clone.is_none() && table.stale.is_none() && table.published.is_some()
 }

@@ -114,11 +114,11 @@ proptest! {
             .collect();
         let joined = Keys::concat(&alone.iter().collect::<Vec<_>>());
         let turned = joined.select(&[5, 4, 3, 2, 1, 0]);
-        for row in 0..6 {
-            for other in [alone[row].get(0), joined.get(row), turned.get(5 - row)] {
+        for (row, one) in alone.iter().enumerate() {
+            for other in [one.get(0), joined.get(row), turned.get(5 - row)] {
                 prop_assert_eq!(other.cmp(&keys.get(row)), Ordering::Equal);
             }
-            for other in [alone[row].bytes(0), joined.bytes(row), turned.bytes(5 - row)] {
+            for other in [one.bytes(0), joined.bytes(row), turned.bytes(5 - row)] {
                 prop_assert_eq!(other, keys.bytes(row));
             }
         }
