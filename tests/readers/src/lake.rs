@@ -52,7 +52,9 @@ impl Lake {
         let writer = store.open_writer(options).await.expect("nobody else writes");
         let (published, url) = (BTreeMap::new(), url.to_owned());
         // Whoever wants garbage to be collected says less.
-        let keep = Retention { keep_versions: 100, ..Retention::default() };
+        // The transactions of our windows were soon after 1970.
+        let keep_deltas = Duration::from_secs(100 * 365 * 86_400);
+        let keep = Retention { keep_versions: 100, keep_deltas, ..Retention::default() };
         let mut lake = Lake { table, rows, published, writer, id: 0, url, scn: 100, random: 1, keep };
         lake.copy().await;
         lake.publish().await;
@@ -159,8 +161,8 @@ impl Lake {
     pub async fn publish(&mut self) {
         // Small files, so that there are some to be skipped, and to be linked.
         let options = MergeOptions {
-            file_bytes: 30_000,
-            file_bytes_min: 5_000,
+            file_bytes: 8_000,
+            file_bytes_min: 1_000,
             row_group_rows: 300,
             ..MergeOptions::default()
         };
