@@ -173,10 +173,12 @@ fn begin(draft: &mut Draft, copy: &TableCopy) -> Plan {
         TableState { deltas_since: applied, ..TableState::new(id, name.clone(), schema, key) }
     });
     if table.phase == TablePhase::Ready {
-        table.phase = match table.base.as_ref().is_some_and(|base| base.path.is_some()) {
-            true => TablePhase::Stale { reason: "it is copied anew".to_owned(), since: applied, clone: None },
-            false => TablePhase::Cloning(CloneProgress::default()),
-        };
+        table.invalidate(applied, "it is copied anew");
+    }
+    // What another policy let through, this one may not: nothing of it counts.
+    let judged = progress(&table.phase).and_then(|copy| Plan::of(copy).ok()).map(|plan| plan.policy);
+    if !table.runs.is_empty() && judged.as_ref().unwrap_or(&table.policy) != &copy.policy {
+        table.invalidate(applied, "its policy is another one now");
     }
     let schema = table.copy_schema(&copy.stored);
     let plan = Plan {

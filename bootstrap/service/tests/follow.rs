@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use tidemill_bootstrap_clone::CloneControl;
+use tidemill_bootstrap_clone::{CloneControl, Destination, SnapshotDestination};
 use tidemill_bootstrap_service::{FollowError, Follower, ServiceOptions};
-use tidemill_bootstrap_store::{Retention, Store, TablePhase, Writer, WriterOptions};
+use tidemill_bootstrap_store::{Draft, Retention, Store, TablePhase, Writer, WriterOptions};
 use tidemill_world::faulty::{Fault, Faults, FaultyStore};
 
 use support::Dice;
@@ -101,6 +101,31 @@ impl World {
         result.map_err(Some)
     }
 
+    /// A table changes in a way that nobody tells, and is copied anew for somebody asks for it: what runs have of rows that are
+    /// gone must not come again.
+    async fn ask_anew(&mut self) {
+        let Some(writer) = self.writer().await else { return };
+        if writer.head().applied.position != self.model.head() {
+            return;
+        }
+        let tables = writer.tables();
+        let ready = tables.values().filter(|table| table.phase == TablePhase::Ready);
+        let Some(name) = ready.map(|table| table.name.clone()).next() else { return };
+        self.compare().await;
+        let Some(table) = self.model.forget_rows(&name) else { return };
+        if self.dice.one_in(2) {
+            let copy = Copier::copy_of(&name, &table);
+            SnapshotDestination::new(writer).begin(&copy).await.unwrap();
+            return;
+        }
+        let mark = |draft: &mut Draft| {
+            let at = draft.manifest.applied.position;
+            let mut tables = draft.tables.values_mut();
+            tables.find(|table| table.name == name).unwrap().invalidate(at, "it was asked for");
+        };
+        writer.commit(mark).await.unwrap();
+    }
+
     /// Compares everything that was committed since the last time.
     async fn compare(&mut self) {
         let store = self.store();
@@ -164,6 +189,9 @@ async fn run(seed: u64, crashes: bool) -> World {
         assert!(ended.is_ok() || crash, "{ended:?}");
         world.faults.clear();
         world.compare().await;
+        if world.dice.one_in(4) {
+            world.ask_anew().await;
+        }
     }
     world.settle().await;
     world

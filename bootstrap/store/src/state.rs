@@ -274,6 +274,23 @@ impl TableState {
         }
     }
 
+    /// Its content is not known any more, since there: a new copy is needed, of which nothing from before counts. A row that a run
+    /// has and the copy does not find is gone as well. What was published stays as it was.
+    pub fn invalidate(&mut self, at: Position, reason: &str) {
+        self.runs.clear();
+        self.merged_runs.clear();
+        self.deltas_since = at;
+        if self.base.as_ref().is_none_or(|base| base.path.is_none()) {
+            (self.base, self.phase) = (None, TablePhase::Cloning(CloneProgress::default()));
+            return;
+        }
+        let reason = match &self.phase {
+            TablePhase::Stale { reason, .. } => reason.clone(),
+            _ => reason.to_owned(),
+        };
+        self.phase = TablePhase::Stale { reason, since: at, clone: None };
+    }
+
     /// The stored form of that schema for a copy of this table that begins now: a column of the name and the type that the
     /// table has keeps its field id. Who copies and who follows make it each by themselves, and alike.
     pub fn copy_schema(&self, schema: &TableSchema) -> StoredSchema {

@@ -269,7 +269,7 @@ impl BootstrapService {
                     TablePhase::Ready if table.policy != policy => "the source's policy is another one now",
                     _ => continue,
                 };
-                table.phase = TablePhase::Stale { reason: reason.to_owned(), since, clone: None };
+                table.invalidate(since, reason);
             }
         });
         Ok(marked.await?)

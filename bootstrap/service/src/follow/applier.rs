@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tidemill_bootstrap_store::{
-    LogBuffer, LogSegment, Run, RunBuilder, TableId, TableKey, Writer, read_segment, table_root,
+    DataError, LogBuffer, LogSegment, RunBuilder, TableId, TableKey, Writer, read_segment, table_root,
 };
 use tidemill_event::{EventKind, Position, TableName, Window};
 
-use super::change::{copied_since, done_plan, progress};
+use super::change::{Changes, Rebuilt, copied_since, done_plan, progress};
 use super::intake::{Intake, Taken};
 use super::tables::{Tables, between, end_of};
 use super::{Change, FollowError};
@@ -393,7 +393,7 @@ impl Applier {
 
     /// What changed after the copies of tables without primary key that are done, read from the log again: only now it is
     /// known what tells their rows apart, and from where on their changes count.
-    async fn rebuild(&self, applied: Position) -> Result<BTreeMap<TableId, Option<Run>>, FollowError> {
+    async fn rebuild(&self, applied: Position) -> Result<BTreeMap<TableId, Rebuilt>, FollowError> {
         let mut rebuilt = BTreeMap::new();
         for table in self.writer.tables().values() {
             let Some(plan) = done_plan(table, applied)? else { continue };
@@ -406,9 +406,17 @@ impl Applier {
             if plan.key == TableKey::WholeRow {
                 builder.skip_upto(low);
             }
-            self.read_again(&table.name, &mut builder, low..applied).await?;
-            let root = table_root(&table.name);
-            rebuilt.insert(table.id, builder.finish(self.writer.store(), &root, low, applied).await?);
+            let changes = match self.read_again(&table.name, &mut builder, low..applied).await {
+                Ok(()) => {
+                    let root = table_root(&table.name);
+                    let run = builder.finish(self.writer.store(), &root, low, applied).await?;
+                    run.map_or(Changes::Nothing, |run| Changes::Run(Box::new(run)))
+                }
+                // An event that is not committed yet may say so, or nobody does.
+                Err(FollowError::Data(DataError::Schema { .. })) => Changes::OtherColumns,
+                Err(error) => return Err(error),
+            };
+            rebuilt.insert(table.id, Rebuilt { copy: plan.copy, changes });
         }
         Ok(rebuilt)
     }
@@ -434,7 +442,13 @@ impl Applier {
                     continue;
                 }
                 for changes in window.tables.iter().filter(|table| table.schema.name() == name) {
-                    builder.add(&window, changes, taken.after.timeline)?;
+                    // What came before may have had other columns.
+                    let timeline = taken.after.timeline;
+                    let is_after = |txn: &u32| end_of(&window, *txn, timeline) > span.start;
+                    let Some(changes) = changes.keep(&changes.txn.iter().map(is_after).collect()) else {
+                        continue;
+                    };
+                    builder.add(&window, &changes, timeline)?;
                 }
             }
         }

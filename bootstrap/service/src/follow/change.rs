@@ -39,10 +39,29 @@ pub(crate) struct Change {
     pub(crate) timelines: Vec<String>,
     /// What changed after the copies of tables without primary key, by what their copies tell rows apart: instead of what
     /// they have.
-    pub(crate) rebuilt: BTreeMap<TableId, Option<Run>>,
+    pub(crate) rebuilt: BTreeMap<TableId, Rebuilt>,
     /// Steps are the tables up to here; `None`: only segments are committed.
     pub(crate) applied: Option<Mark>,
     pub(crate) logged: Mark,
+}
+
+/// What changed after a copy of a table without primary key.
+#[derive(Clone, Debug)]
+pub(crate) struct Rebuilt {
+    /// Of which copy: see [`Plan::copy`].
+    pub(crate) copy: String,
+    pub(crate) changes: Changes,
+}
+
+/// See [`Rebuilt`].
+#[derive(Clone, Debug)]
+pub(crate) enum Changes {
+    /// Nothing did.
+    Nothing,
+    /// These rows.
+    Run(Box<Run>),
+    /// Rows came with other columns than the copy has.
+    OtherColumns,
 }
 
 impl Change {
@@ -88,7 +107,7 @@ fn take_step(draft: &mut Draft, id: TableId, step: Step) -> Option<TableId> {
         let from = std::mem::replace(&mut table.name, to);
         table.deltas_since = at;
         if !matches!(table.phase, TablePhase::Ready) {
-            invalidate(table, at, "it was renamed while it was copied");
+            table.invalidate(at, "it was renamed while it was copied");
         }
         tell_dropped(draft, from, at);
         return None;
@@ -101,7 +120,7 @@ fn take_step(draft: &mut Draft, id: TableId, step: Step) -> Option<TableId> {
     match step {
         Step::Run(run) => table.runs.push(run),
         Step::Truncate(at) => truncate(table, at),
-        Step::Invalidate { at, reason } => invalidate(table, at, &reason),
+        Step::Invalidate { at, reason } => table.invalidate(at, &reason),
         Step::Evolve { schema, at } => evolve(table, schema, at),
         Step::Appear { .. } | Step::Rename { .. } | Step::Drop(_) => unreachable!("taken above"),
     }
@@ -163,29 +182,13 @@ fn truncate(table: &mut TableState, at: Position) {
             table.merged_runs.clear();
             table.deltas_since = at;
         }
-        _ => invalidate(table, at, "it was truncated while it was copied"),
+        _ => table.invalidate(at, "it was truncated while it was copied"),
     }
-}
-
-/// A new copy is needed, of which nothing from before counts.
-fn invalidate(table: &mut TableState, at: Position, reason: &str) {
-    table.runs.clear();
-    table.merged_runs.clear();
-    table.deltas_since = at;
-    if table.base.as_ref().is_none_or(|base| base.path.is_none()) {
-        (table.base, table.phase) = (None, TablePhase::Cloning(CloneProgress::default()));
-        return;
-    }
-    let reason = match &table.phase {
-        TablePhase::Stale { reason, .. } => reason.clone(),
-        _ => reason.to_owned(),
-    };
-    table.phase = TablePhase::Stale { reason, since: at, clone: None };
 }
 
 /// No table is what the source has any more.
 pub(crate) fn lose(draft: &mut Draft, at: Position, reason: &str) {
-    draft.tables.values_mut().for_each(|table| invalidate(table, at, reason));
+    draft.tables.values_mut().for_each(|table| table.invalidate(at, reason));
 }
 
 /// Nothing before this counts for a table that is copied; `None`: it is ready.
@@ -227,22 +230,29 @@ pub(crate) fn done_plan(table: &TableState, applied: Position) -> Result<Option<
     }
 }
 
+const OTHER_COLUMNS: &str = "its columns changed while it was copied";
+
 /// Copies over which the log is applied become their tables' content.
-fn finish_copies(
-    draft: &mut Draft,
-    rebuilt: &BTreeMap<TableId, Option<Run>>,
-) -> Result<(), serde_json::Error> {
+fn finish_copies(draft: &mut Draft, rebuilt: &BTreeMap<TableId, Rebuilt>) -> Result<(), serde_json::Error> {
     let applied = draft.manifest.applied.position;
     for table in draft.tables.values_mut() {
         let Some(plan) = done_plan(table, applied)? else { continue };
         if plan.schema.primary_key.is_empty() {
             // Else it was completed a moment ago: the next commit has its changes.
-            let Some(run) = rebuilt.get(&table.id) else { continue };
-            table.runs = run.iter().cloned().collect();
+            let rebuilt = rebuilt.get(&table.id).filter(|rebuilt| rebuilt.copy == plan.copy);
+            table.runs = match rebuilt.map(|rebuilt| &rebuilt.changes) {
+                None => continue,
+                Some(Changes::Nothing) => vec![],
+                Some(Changes::Run(run)) => vec![Run::clone(run)],
+                Some(Changes::OtherColumns) => {
+                    table.invalidate(applied, OTHER_COLUMNS);
+                    continue;
+                }
+            };
         }
         if table.runs.iter().any(|run| run.schema != plan.schema) {
             // Rows came with other columns than the copy has, and no event said so.
-            invalidate(table, applied, "its columns changed while it was copied");
+            table.invalidate(applied, OTHER_COLUMNS);
             continue;
         }
         finish_copy(table, plan, applied);

@@ -47,6 +47,12 @@ impl Copier {
         open
     }
 
+    pub fn copy_of(name: &TableName, table: &Table) -> TableCopy {
+        let schema = table.schema(name);
+        let key = if table.has_key { SourceKey::Primary(vec![0]) } else { SourceKey::Nothing };
+        TableCopy { source: Arc::clone(&schema), stored: schema, key, policy: String::new() }
+    }
+
     /// Begins a copy, reads a chunk, or finds that there is nothing to do. What fails is tried again by a later step.
     pub async fn step(self, mut dice: Dice) {
         let open = self.open();
@@ -58,16 +64,13 @@ impl Copier {
         let passed = self.model.count_at(self.marks.position());
         let view = passed + dice.below((self.model.history.len() - passed) as u64 + 1) as usize;
         let Some((at, table)) = self.view(view, &table_name) else { return };
-        let schema = table.schema(&table_name);
-        let key = if table.has_key { SourceKey::Primary(vec![0]) } else { SourceKey::Nothing };
-        let (source, stored) = (Arc::clone(&schema), Arc::clone(&schema));
-        let copy = TableCopy { source, stored, key, policy: String::new() };
+        let copy = Copier::copy_of(&table_name, &table);
         let begun = match self.destination.resume(&copy).await {
             Ok(Some(Resumed::Complete { .. })) | Err(_) => return,
             Ok(Some(Resumed::Begun { plan, done })) => Some((plan, done)),
             Ok(None) => None,
         };
-        let same = |plan: &Plan| plan.source_schema == schema.id().to_string();
+        let same = |plan: &Plan| plan.source_schema == copy.source.id().to_string();
         let Some((mut plan, mut done)) = begun.filter(|(plan, _)| same(plan)) else {
             // It may fail, as every call does.
             let _ = self.destination.begin(&copy).await;
