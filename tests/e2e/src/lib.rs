@@ -5,6 +5,7 @@ mod clock;
 mod committed;
 mod instance;
 mod relay;
+mod storage;
 
 pub use clock::utc;
 pub use committed::Committed;
