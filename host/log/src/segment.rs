@@ -99,6 +99,12 @@ pub(crate) fn path(directory: &Path, start: Position) -> PathBuf {
     directory.join(format!("{:010}-{:020}.{EXTENSION}", start.timeline, start.scn.0))
 }
 
+/// Where another one lies that begins where the segment of that path does; by name it comes behind it.
+pub(crate) fn beside(path: &Path, sequence: u64) -> PathBuf {
+    let name = path.file_stem().expect("a segment has a name").to_string_lossy();
+    path.with_file_name(format!("{name}_{sequence:020}.{EXTENSION}"))
+}
+
 /// The paths of a directory's segments, in order of their positions.
 pub(crate) fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();

@@ -435,7 +435,10 @@ fn roll(shared: &Shared, appender: &mut Appender, epoch: u64, window: &Window) -
     }
     let must_sync = shared.state().stored().is_none_or(|s| s.timeline != window.timeline.number);
     let header = next_header(&shared.state(), &appender.stored_executed, epoch, window);
+    // One that only says where the log begins has no length: the next begins there too.
+    let last = shared.state().segments.back().map(|last| last.path.clone());
     let path = segment::path(&shared.config.directory, header.start());
+    let path = if last.as_ref() == Some(&path) { segment::beside(&path, header.sequence) } else { path };
     let bytes = header.encode();
     let file = begin_file(shared, &path, &bytes)?;
     let first = bytes.len() as u64;

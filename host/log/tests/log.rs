@@ -595,3 +595,25 @@ fn a_window_without_its_first_transactions_keeps_what_belongs_to_the_rest() {
     }
     assert_eq!(table.rows.num_rows(), rows - whole.tables[0].txn.iter().filter(|t| **t == 0).count());
 }
+
+#[test]
+fn a_log_that_only_said_where_it_begins_goes_on_after_it_was_opened_again() {
+    let dir = tempdir().unwrap();
+    let log = Log::open(config(dir.path())).unwrap();
+    let mut writer = log.writer().unwrap();
+    writer.append(&idle(20, 20)).unwrap();
+    writer.close().unwrap();
+    drop(log);
+    let log = Log::open(config(dir.path())).unwrap();
+    let mut early = log.reader(From::After(at(1, 20))).unwrap();
+    let mut writer = log.writer().unwrap();
+    writer.append(&window(20, &[30, 40])).unwrap();
+    assert_eq!(scns(&drain(&mut early)), [30, 40]);
+    assert_eq!(segments(dir.path()).len(), 2, "none was put in place of another");
+    writer.close().unwrap();
+    drop((early, log));
+    let again = Log::open(config(dir.path())).unwrap();
+    for from in [From::After(at(1, 20)), From::Earliest, From::Time(0)] {
+        assert_eq!(scns(&drain(&mut again.reader(from).unwrap())), [30, 40]);
+    }
+}
