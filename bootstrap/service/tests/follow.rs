@@ -11,15 +11,19 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tidemill_bootstrap_clone::{CloneControl, Destination, SnapshotDestination};
-use tidemill_bootstrap_service::{FollowError, Follower, ServiceOptions};
-use tidemill_bootstrap_store::{Draft, Retention, Store, TablePhase, Writer, WriterOptions};
+use tidemill_bootstrap_service::{FollowError, Follower, OnGap, ServiceOptions, State};
+use tidemill_bootstrap_store::{BaseVersion, Draft, Retention, Store, TablePhase, Writer, WriterOptions};
 use tidemill_world::faulty::{Fault, Faults, FaultyStore};
 
 use support::Dice;
 use support::copy::Copier;
-use support::feed::{Item, Script, position, windows};
+use support::feed::{Gone, Item, Script, position, windows};
 use support::model::Model;
 use support::read::{check, check_deltas};
+
+fn missing(gone: &Gone) -> Option<String> {
+    Some(gone.to_string())
+}
 
 struct World {
     model: Model,
@@ -93,8 +97,7 @@ impl World {
                 items.push(Item::Do(Box::pin(copier.clone().step(dice))));
             }
         }
-        let result =
-            follower.follow(Script::new(items), |error| match *error {}, std::future::pending()).await;
+        let result = follower.follow(Script::new(items), missing, std::future::pending()).await;
         drop((follower, copier));
         // After a crash a copy may go on for a while, until it finds the store taken over.
         self.model = Arc::unwrap_or_clone(model);
@@ -231,4 +234,74 @@ fn every_version_is_the_source_at_its_position_and_deltas_lead_from_any_to_any_l
 #[test]
 fn b10_a_crash_at_any_call_to_the_store_leaves_every_version_what_the_source_was() {
     for_each_seed(0..20, true, |_, _| {});
+}
+
+/// A source that is copied, and of which a stretch is gone then.
+async fn lose(on_gap: OnGap) -> (World, Follower) {
+    let mut world = World::new(7);
+    (0..8).for_each(|_| world.model.write());
+    world.live().await.unwrap();
+    world.settle().await;
+    let before = world.store().newest().await.unwrap().unwrap();
+    (0..4).for_each(|_| world.model.write());
+    let writer = world.writer().await.unwrap();
+    let options = ServiceOptions { on_gap, ..ServiceOptions::default() };
+    let mut follower = Follower::open(writer, CloneControl::default(), options).await.unwrap();
+    let ended = follower.follow(Script::new([Item::Gone]), missing, std::future::pending()).await;
+    assert!(matches!(ended, Err(FollowError::Gap { .. })), "{ended:?}");
+    assert!(matches!(follower.handle().status().borrow().state, State::Gap { .. }));
+    let after = world.store().newest().await.unwrap().unwrap();
+    assert!(!after.tables.is_empty() && after.tables.len() == before.tables.len());
+    for (name, table) in &after.tables {
+        let old = world.store().table(&before.tables[name]).await.unwrap();
+        let table = world.store().table(table).await.unwrap();
+        assert!(table.phase != TablePhase::Ready, "{name}");
+        let published = |base: Option<&BaseVersion>| base.and_then(|base| base.path.clone());
+        assert_eq!(published(table.base.as_ref()), published(old.base.as_ref()), "{name}");
+    }
+    (world, follower)
+}
+
+#[tokio::test(start_paused = true)]
+async fn b29_a_stretch_that_is_gone_makes_every_table_stale_and_publishes_nothing() {
+    let (world, follower) = lose(OnGap::Stop).await;
+    // Whoever follows next asks for the same place again.
+    assert!(follower.start().is_some());
+    drop(follower);
+    let writer = world.writer().await.unwrap();
+    let next = Follower::open(writer, CloneControl::default(), ServiceOptions::default()).await.unwrap();
+    assert!(position(next.start().as_ref()) < world.model.head());
+}
+
+#[tokio::test(start_paused = true)]
+async fn b29_after_a_stretch_that_is_gone_every_table_is_copied_anew_where_that_is_wanted() {
+    let (mut world, mut follower) = lose(OnGap::CloneAnew).await;
+    assert_eq!(follower.start(), None);
+    let from = world.model.head();
+    (0..6).for_each(|_| world.model.write());
+    let items = windows(&world.model, from, &mut world.dice).into_iter().map(Item::Window);
+    follower.follow(Script::new(items), missing, std::future::pending()).await.unwrap();
+    drop(follower);
+    world.settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_services_on_one_store_the_older_is_fenced_and_stops() {
+    let mut world = World::new(7);
+    (0..8).for_each(|_| world.model.write());
+    let mut followers = vec![];
+    for _ in 0..2 {
+        let (writer, options) = (world.writer().await.unwrap(), ServiceOptions::default());
+        followers.push(Follower::open(writer, CloneControl::default(), options).await.unwrap());
+    }
+    let given = windows(&world.model, position(None), &mut world.dice);
+    let mut ended = vec![];
+    for follower in &mut followers {
+        let items = given.iter().cloned().map(Item::Window);
+        ended.push(follower.follow(Script::new(items), missing, std::future::pending()).await);
+        let is_fenced = follower.handle().status().borrow().state == State::Fenced;
+        assert_eq!(is_fenced, ended.len() == 1);
+    }
+    assert!(matches!(ended[..], [Err(FollowError::Fenced(_)), Ok(())]), "{ended:?}");
+    world.settle().await;
 }

@@ -1,7 +1,6 @@
 //! The model's transactions as a feed, from a checkpoint on, with copies made between its windows.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use tidemill_client::Feed;
@@ -20,7 +19,14 @@ pub struct Script {
 pub enum Item {
     Window(Arc<Window>),
     Do(futures_util::future::BoxFuture<'static, ()>),
+    /// What comes next is not there any more.
+    Gone,
 }
+
+/// A stretch of the log is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the log begins later")]
+pub struct Gone;
 
 /// Where a feed that begins "now" begins.
 pub fn begin() -> Position {
@@ -60,9 +66,9 @@ pub fn windows(model: &Model, from: Position, dice: &mut Dice) -> Vec<Arc<Window
 }
 
 impl Feed for Script {
-    type Error = Infallible;
+    type Error = Gone;
 
-    async fn next(&mut self) -> Result<Option<Arc<Window>>, Infallible> {
+    async fn next(&mut self) -> Result<Option<Arc<Window>>, Gone> {
         loop {
             if let Some(running) = &mut self.running {
                 running.await.expect("what is done between windows does not panic");
@@ -71,20 +77,21 @@ impl Feed for Script {
             match self.items.pop_front() {
                 Some(Item::Do(what)) => self.running = Some(tokio::spawn(what)),
                 Some(Item::Window(window)) => return Ok(Some(window)),
+                Some(Item::Gone) => return Err(Gone),
                 None => return Ok(None),
             }
         }
     }
 
-    fn try_next(&mut self) -> Result<Option<Arc<Window>>, Infallible> {
+    fn try_next(&mut self) -> Result<Option<Arc<Window>>, Gone> {
         Ok(None)
     }
 
-    fn rewind(&mut self) -> Result<(), Infallible> {
+    fn rewind(&mut self) -> Result<(), Gone> {
         Ok(())
     }
 
-    fn remedy(error: &Infallible) -> Remedy {
-        match *error {}
+    fn remedy(_: &Gone) -> Remedy {
+        Remedy::Fix
     }
 }
