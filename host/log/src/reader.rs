@@ -79,8 +79,11 @@ impl Reader {
     pub(crate) fn open(shared: Arc<Shared>, from: From) -> Result<Reader, ReadError> {
         let changed = shared.changed.subscribe();
         let since_us = if let From::Time(time) = &from { Some(*time) } else { None };
-        let skip =
-            if let From::Executed { set, .. } = &from { Some(Skip::new((**set).clone())) } else { None };
+        let skip = if let From::Executed { set, after } = &from {
+            Some(Skip::new((**set).clone(), after.is_some()))
+        } else {
+            None
+        };
         let (place, passed, position) = begin(&shared.state(), from)?;
         Ok(Reader { shared, changed, place, passed, position, since_us, skip, disk: None, again: None })
     }

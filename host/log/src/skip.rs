@@ -14,8 +14,10 @@ pub(crate) struct Skip {
 }
 
 impl Skip {
-    pub(crate) fn new(set: GtidSet) -> Skip {
-        Skip { set, is_joined: false }
+    /// Who stands at a position of this log is joined: what was executed before it, and is in no window, left nothing in the
+    /// log.
+    pub(crate) fn new(set: GtidSet, is_joined: bool) -> Skip {
+        Skip { set, is_joined }
     }
 
     /// Whether the reader has everything that the log executed before the window. Asked of the first one.

@@ -617,3 +617,18 @@ fn a_log_that_only_said_where_it_begins_goes_on_after_it_was_opened_again() {
         assert_eq!(scns(&drain(&mut again.reader(from).unwrap())), [30, 40]);
     }
 }
+
+#[test]
+fn a_reader_at_a_position_goes_on_though_a_window_executed_more_than_it_tells_of() {
+    const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let executed = |window, upto: u64| Window { executed: format!("{SERVER}:1-{upto}").into(), ..window };
+    let dir = tempdir().unwrap();
+    let log = Log::open(config(dir.path())).unwrap();
+    let mut writer = log.writer().unwrap();
+    writer.append(&executed(idle(20, 20), 7)).unwrap();
+    let had = log.checkpoint().unwrap();
+    // As of a source whose policy takes nothing of some transactions.
+    writer.append(&executed(window(20, &[30, 40]), 12)).unwrap();
+    let mut reader = log.reader(log.locate(&had).unwrap()).unwrap();
+    assert_eq!(scns(&drain(&mut reader)), [30, 40]);
+}
