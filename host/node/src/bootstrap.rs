@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidemill_bootstrap_clone::{CloneControl, CloneError, CloneOptions, Cloner, Policy, SnapshotDestination};
 use tidemill_bootstrap_service::{
-    FollowError, Follower, Handle, ServeLimits, ServiceOptions, SnapshotServer,
+    FollowError, Follower, Handle, OnGap, ServeLimits, ServiceOptions, SnapshotServer,
 };
 use tidemill_bootstrap_store::{
     CommitError, DeltaLake, Retention, Store, StoreError, TablePhase, Writer, WriterOptions,
@@ -23,7 +23,7 @@ use tidemill_world::objects;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::config::{BootstrapConfig, CloneConfig, Config, SourceKind, Start};
+use crate::config::{self, BootstrapConfig, CloneConfig, Config, SourceKind, Start};
 use crate::guests::Guests;
 use crate::shutdown::stopped;
 use crate::subscription::{LogFeed, ReadLog};
@@ -230,14 +230,9 @@ impl BootstrapService {
             Follower::open(writer.clone(), clones.clone(), service_options(&self.config)).await?;
         let handle = follower.handle();
         self.follower.send_replace(Some(handle.clone()));
-        let feed = tokio::select! {
-            biased;
-            () = stopped(stop) => return Ok(()),
-            feed = self.feed(&follower) => feed?,
-        };
         info!(source = %self.handle.source, "snapshot storage follows");
         let Some(extract) = self.extract.clone() else {
-            return Ok(follower.follow(feed, missing, stopped(stop)).await?);
+            return self.follow(&mut follower, stop).await;
         };
         let cloner = Cloner::new(
             extract.clone(),
@@ -252,9 +247,39 @@ impl BootstrapService {
             Ok::<(), BootstrapError>(())
         };
         tokio::select! {
-            followed = follower.follow(feed, missing, stopped(stop)) => Ok(followed?),
+            followed = self.follow(&mut follower, stop) => followed,
             // It runs as long as the follower does, unless it fails.
             Err(error) = copying => Err(error),
+        }
+    }
+
+    /// Follows the log, also over a stretch of it that is gone where the configuration wants that.
+    async fn follow(
+        &self,
+        follower: &mut Follower,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), BootstrapError> {
+        let copies_anew = self.config.on_gap == config::OnGap::Clone;
+        loop {
+            let gap = match self.feed(follower).await {
+                Ok(feed) => match follower.follow(feed, missing, stopped(stop)).await {
+                    // It has marked every table.
+                    Err(FollowError::Gap { .. }) if copies_anew => None,
+                    followed => return Ok(followed?),
+                },
+                Err(BootstrapError::Log(error)) => match gone(&error) {
+                    Some(what) => Some(what),
+                    None => return Err(error.into()),
+                },
+                Err(error) => return Err(error),
+            };
+            if let Some(missing) = gap {
+                if !copies_anew {
+                    return Err(FollowError::Gap { missing }.into());
+                }
+                follower.begin_anew(&format!("a stretch of the source's log is gone: {missing}"));
+            }
+            warn!(source = %self.handle.source, "a stretch of the log is gone; every table is copied anew");
         }
     }
 
@@ -317,6 +342,10 @@ fn service_options(config: &BootstrapConfig) -> ServiceOptions {
         apply_every: config.apply_every.0,
         apply_bytes: size(config.apply.0),
         publish_every: config.publish_every.0,
+        on_gap: match config.on_gap {
+            config::OnGap::Stop => OnGap::Stop,
+            config::OnGap::Clone => OnGap::CloneAnew,
+        },
         retention: Retention {
             keep_versions: config.keep_versions as usize,
             keep_deltas: config.keep_deltas.0,
@@ -342,7 +371,11 @@ fn clone_options(config: &CloneConfig) -> CloneOptions {
 
 /// What a log no longer has.
 fn missing(error: &ReadLog) -> Option<String> {
-    match error.cause() {
+    gone(error.cause())
+}
+
+fn gone(error: &ReadError) -> Option<String> {
+    match error {
         error @ (ReadError::TooOld(_) | ReadError::Diverged(_)) => Some(chain(error)),
         _ => None,
     }

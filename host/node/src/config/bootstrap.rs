@@ -45,9 +45,24 @@ pub struct BootstrapConfig {
     /// How long raw transactions are kept after they were applied; 7 days unless given.
     #[serde(default = "a_week")]
     pub keep_log: Time,
+    /// What becomes of it when a stretch of the source's log is gone: `stop` (the default) leaves everything as it was
+    /// published and says so in health, `clone` has every table copied anew.
+    #[serde(default)]
+    pub on_gap: OnGap,
     /// How tables are copied.
     #[serde(default)]
     pub clone: CloneConfig,
+}
+
+/// What becomes of snapshot storage when a stretch of the source's log is gone.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnGap {
+    /// It stands still.
+    #[default]
+    Stop,
+    /// Every table is copied anew.
+    Clone,
 }
 
 /// How tables are copied.

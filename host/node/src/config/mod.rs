@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-pub use bootstrap::{BootstrapConfig, CloneConfig};
+pub use bootstrap::{BootstrapConfig, CloneConfig, OnGap};
 pub use error::ConfigError;
 pub use relay::{GrantConfig, LimitsConfig, RelayConfig};
 pub use secret::SecretRef;
