@@ -8,12 +8,16 @@ pub const ROW_GROUP_ROWS: usize = 128 * 1024;
 pub const FILE_BYTES: u64 = 256 << 20;
 /// A base file below this is merged with its neighbour when either is rewritten.
 pub const FILE_BYTES_MIN: u64 = 32 << 20;
+/// A file of a copy below this is merged with its neighbours in the first version: above, opening a file costs a reader
+/// little beside reading it.
+pub const COPY_FILE_BYTES_MIN: u64 = 1 << 20;
 /// Rows that are merged and encoded at a time.
 pub const BATCH_ROWS: usize = 8 * 1024;
 /// Files with overlapping keys that a merge has open at a time; each takes 1 to 10 MB of memory.
 pub const LANES_MAX: usize = 32;
 
 const _: () = assert!(FILE_BYTES_MIN * 4 <= FILE_BYTES);
+const _: () = assert!(COPY_FILE_BYTES_MIN <= FILE_BYTES_MIN);
 const _: () = assert!(ROW_GROUP_ROWS.is_multiple_of(BATCH_ROWS));
 /// Bytes of one part of an upload; what is not larger is put at once. S3 wants 5 MiB at least.
 pub const PART_BYTES: usize = 16 << 20;

@@ -157,7 +157,11 @@ impl BaseMerge<'_> {
         if must(cluster) || (has_change && self.changes.key() <= last) {
             return Ok(true);
         }
-        let is_small = cluster[0].file.object.bytes < self.options.file_bytes_min;
+        // Files of a copy are as small as its chunks. The first version takes them as they are, so that a copy is written
+        // once; what changes later joins them.
+        let is_copy = self.state.base.as_ref().is_some_and(|base| base.path.is_none());
+        let least = if is_copy { limits::COPY_FILE_BYTES_MIN } else { u64::MAX };
+        let is_small = cluster[0].file.object.bytes < least.min(self.options.file_bytes_min);
         let is_next_hit = match next {
             None => has_change,
             Some(next) => {
@@ -165,8 +169,6 @@ impl BaseMerge<'_> {
                 must(next) || (has_change && self.changes.key() <= last)
             }
         };
-        // Files of a copy are as small as its chunks.
-        let is_copy = self.state.base.as_ref().is_some_and(|base| base.path.is_none());
         Ok(is_small && (is_copy || is_next_hit || self.out.open.is_some()))
     }
 
