@@ -21,7 +21,7 @@ use tidemill_log::{From, Log, ReadError};
 use tidemill_relay::TablePattern;
 use tidemill_world::objects;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::{self, BootstrapConfig, CloneConfig, Config, SourceKind, Start};
 use crate::guests::Guests;
@@ -209,6 +209,7 @@ impl BootstrapService {
             self.follower.send_replace(None);
             let Err(error) = ended else { return Ok(()) };
             if !matches!(error.remedy(), Remedy::Retry | Remedy::Wait) {
+                error!(source = %self.handle.source, error = %chain(&error), "snapshot storage stands still");
                 self.ended.send_replace(Some(chain(&error)));
                 return Err(error);
             }
