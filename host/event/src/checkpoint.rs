@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 4 | `TMCP` |
 //! | 4 | CRC-32C of all that follows |
-//! | 1 | version, 2; 1 is read too |
+//! | 1 | version: 1 of the stream, which earlier releases read too; 2 of a snapshot or of deltas |
 //! | … | source, server (texts), timeline (u32), scn (u64), gtid set (text), phase tag (u8): 3 stream; 4 snapshot, 5 deltas, each with version (u64), table (text), after (bytes) |
 
 use crate::wire::{Malformed, Reader, Writer};
@@ -72,14 +72,15 @@ impl From<Malformed> for CheckpointError {
 }
 
 const MAGIC: &[u8; 4] = b"TMCP";
-/// Version 1 had other phases than the stream in a form that no release wrote.
+/// Of a checkpoint of the stream. Its other phases had a form that no release wrote.
+const STREAM_VERSION: u8 = 1;
 const VERSION: u8 = 2;
 
 impl Checkpoint {
     /// The record's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();
-        w.u8(VERSION);
+        w.u8(if self.phase == Phase::Stream { STREAM_VERSION } else { VERSION });
         w.text(&self.source);
         w.text(&self.server);
         w.u32(self.position.timeline);
@@ -101,7 +102,7 @@ impl Checkpoint {
         let body = checked_body(record)?;
         let mut r = Reader::new(body);
         match r.u8()? {
-            1 | VERSION => {}
+            STREAM_VERSION | VERSION => {}
             other => return Err(CheckpointError::Version(other)),
         }
         let source = r.text()?.to_owned();
