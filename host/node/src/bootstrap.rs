@@ -61,8 +61,11 @@ pub fn open_store(config: &Config, source: &str) -> Result<Store, Failure> {
 
 /// The snapshot storage of a source, for who reads it; `None`: it has none.
 pub fn server(config: &Config, source: &str) -> Result<Option<SnapshotServer>, Failure> {
-    let served = |store| SnapshotServer::new(store, ServeLimits::default());
     config.bootstrap.contains_key(source).then(|| open_store(config, source).map(served)).transpose()
+}
+
+fn served(store: Store) -> SnapshotServer {
+    SnapshotServer::new(store, ServeLimits::default())
 }
 
 /// Whether a subscription reads snapshot storage: it begins there, or stands within it.
@@ -97,7 +100,7 @@ pub struct BootstrapHandle {
 impl BootstrapHandle {
     /// Serves what is stored.
     pub fn server(&self) -> SnapshotServer {
-        SnapshotServer::new(self.store.clone(), ServeLimits::default())
+        served(self.store.clone())
     }
 }
 
@@ -146,8 +149,7 @@ impl BootstrapError {
             BootstrapError::Follow(error) => error.remedy(),
             BootstrapError::Clone(error) => error.remedy(),
             BootstrapError::Store(error) => error.remedy(),
-            BootstrapError::Commit(CommitError::Fenced(_)) => Remedy::Fenced,
-            BootstrapError::Commit(CommitError::Store(error)) => error.remedy(),
+            BootstrapError::Commit(error) => error.remedy(),
             BootstrapError::Log(error) => error.remedy(),
             // A server that is away comes back; what it refuses is said again and again until somebody mends it.
             BootstrapError::Source(_) => Remedy::Retry,
@@ -305,16 +307,12 @@ impl BootstrapService {
     async fn ask_for_tables(&self, extract: &MySqlExtract, writer: &Writer) -> Result<(), BootstrapError> {
         let known = writer.head();
         for table in extract.tables().await? {
-            if self.is_chosen(&table) && !known.tables.contains_key(&table.to_string()) {
+            if is_chosen(&self.tables, &table) && !known.tables.contains_key(&table.to_string()) {
                 self.handle.clones.add_table(table);
             }
         }
         self.asked.send_replace(true);
         Ok(())
-    }
-
-    fn is_chosen(&self, table: &TableName) -> bool {
-        self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches(table))
     }
 
     /// The log from where the store is; of a new store, from the end of the log, which is told first: a copy needs to know
@@ -382,6 +380,11 @@ fn gone(error: &ReadError) -> Option<String> {
     }
 }
 
+/// Whether a table is one of the chosen ones; where none are named, all are.
+fn is_chosen(tables: &[TablePattern], table: &TableName) -> bool {
+    tables.is_empty() || tables.iter().any(|pattern| pattern.matches(table))
+}
+
 /// The chosen tables of a log; positions are those of the whole log.
 struct Chosen {
     first: Option<Arc<Window>>,
@@ -394,7 +397,7 @@ impl Chosen {
         if self.tables.is_empty() {
             return window;
         }
-        let is_chosen = |table: &TableName| self.tables.iter().any(|pattern| pattern.matches(table));
+        let is_chosen = |table: &TableName| is_chosen(&self.tables, table);
         let mut window = Arc::unwrap_or_clone(window);
         window.tables.retain(|changes| is_chosen(changes.schema.name()));
         window.events.retain(|event| match &event.kind {
