@@ -1,7 +1,7 @@
 //! What can go wrong with a store, and what to do then.
 
 use tidemill_event::Remedy;
-use tidemill_world::objects::ProbeError;
+use tidemill_world::objects::{CallFailed, ProbeError};
 
 /// An object that is not what was put there. It is never read as data and never skipped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,30 +14,6 @@ pub struct Damaged {
     pub object: String,
     /// What does not fit.
     pub what: String,
-}
-
-/// A call to the object store failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{action} {object}{}", hint(.source))]
-pub struct CallFailed {
-    /// What was tried.
-    pub action: &'static str,
-    /// With which object.
-    pub object: String,
-    /// Why it failed.
-    pub source: object_store::Error,
-}
-
-fn hint(source: &object_store::Error) -> &'static str {
-    use object_store::Error;
-    match source {
-        Error::PermissionDenied { .. } => {
-            "; give these credentials read, write, list and delete access to it"
-        }
-        Error::Unauthenticated { .. } => "; set the store's credentials in the environment",
-        Error::NotFound { .. } => "; put it back from a copy or an older version in its store",
-        _ => "",
-    }
 }
 
 /// A manifest that nobody keeps any more.
@@ -100,17 +76,13 @@ impl From<ProbeError> for StoreError {
 impl StoreError {
     /// What to do now.
     pub fn remedy(&self) -> Remedy {
-        use object_store::Error;
         match self {
-            StoreError::Call(CallFailed { source, .. }) => match source {
-                Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotFound { .. } => {
-                    Remedy::Fix
-                }
-                _ => Remedy::Retry,
-            },
+            StoreError::Call(error) if error.mends_itself() => Remedy::Retry,
             StoreError::Probe(error) if error.mends_itself() => Remedy::Retry,
             StoreError::Gone(_) => Remedy::Retry,
-            StoreError::Damaged(_) | StoreError::Format(_) | StoreError::Probe(_) => Remedy::Fix,
+            StoreError::Damaged(_) | StoreError::Call(_) | StoreError::Format(_) | StoreError::Probe(_) => {
+                Remedy::Fix
+            }
             StoreError::Draft(_) => Remedy::Bug,
         }
     }

@@ -13,7 +13,8 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode};
 
 use crate::cache::Cache;
 use crate::limits::{CACHE_BYTES, PART_BYTES, PARTS_AT_ONCE};
-use crate::{CallFailed, Damaged, Manifest, ObjectRef, StoreError, TableState};
+use crate::{Damaged, Manifest, ObjectRef, StoreError, TableState};
+use tidemill_world::objects::CallFailed;
 
 /// A store, for readers. Cheap to clone.
 #[derive(Clone, Debug)]

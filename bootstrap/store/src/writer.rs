@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::Error;
 use serde::{Deserialize, Serialize};
 use tidemill_event::chain;
-use tidemill_world::objects::probe;
+use tidemill_world::objects::{CallFailed, probe};
 use tokio::sync::Mutex;
 
 use crate::head::{Head, nothing};
@@ -22,8 +22,8 @@ use crate::limits::{HEAD_TRUSTED, STATES_AT_ONCE};
 use crate::manifest::{FORMAT, manifest_path};
 use crate::sealed::{seal, unseal};
 use crate::{
-    CallFailed, CommitError, Draft, Fenced, Hints, Manifest, OtherFormat, Store, StoreError, TableId,
-    TableRef, TableState,
+    CommitError, Draft, Fenced, Hints, Manifest, OtherFormat, Store, StoreError, TableId, TableRef,
+    TableState,
 };
 
 const SOURCE: &str = "_meta/source.json";

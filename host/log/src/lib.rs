@@ -44,7 +44,7 @@ pub use error::{
     OtherSource, Poisoned, ReadError, StorageError, TooOld,
 };
 pub use files::{DiskFiles, Files, SegmentFile};
-pub use history::{DamagedObject, HistoryConfig, HistoryError, HistoryStats, OtherHistory, StoreError};
+pub use history::{DamagedObject, HistoryConfig, HistoryError, HistoryStats, OtherHistory};
 pub use log::{Log, LogStats};
 pub use reader::Reader;
 pub use writer::{Ack, Writer};

@@ -55,6 +55,41 @@ pub enum OpenError {
     },
 }
 
+/// A call to the object store failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {object}{}", hint(.source))]
+pub struct CallFailed {
+    /// What was tried.
+    pub action: &'static str,
+    /// With which object.
+    pub object: String,
+    /// Why it failed.
+    pub source: object_store::Error,
+}
+
+fn hint(source: &object_store::Error) -> &'static str {
+    use object_store::Error;
+    match source {
+        Error::PermissionDenied { .. } => {
+            "; give these credentials read, write, list and delete access to it"
+        }
+        Error::Unauthenticated { .. } => "; set the store's credentials in the environment",
+        Error::NotFound { .. } => "; put it back from a copy or an older version in its store",
+        _ => "",
+    }
+}
+
+impl CallFailed {
+    /// Whether the same call may succeed later without anybody's help.
+    pub fn mends_itself(&self) -> bool {
+        use object_store::Error;
+        !matches!(
+            self.source,
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotFound { .. }
+        )
+    }
+}
+
 /// The URL of a directory, which need not be there yet. A relative path starts at the process's directory.
 pub fn directory_url(path: &Path) -> std::io::Result<String> {
     let absolute = std::path::absolute(path)?;

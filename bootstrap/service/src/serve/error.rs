@@ -1,8 +1,9 @@
 //! Why a reader of a store gets nothing, and how a relay says so.
 
-use tidemill_bootstrap_store::{CallFailed, DataError, StoreError};
+use tidemill_bootstrap_store::{DataError, StoreError};
 use tidemill_event::{Remedy, TableName, chain};
 use tidemill_relay::{Code, Problem};
+use tidemill_world::objects::CallFailed;
 
 /// Why a reader gets nothing.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_event::Remedy;
+use tidemill_world::objects::CallFailed;
 
 use crate::error::{Damaged, StorageError};
 
@@ -17,42 +18,6 @@ pub struct DamagedObject {
     pub object: String,
     /// What does not fit.
     pub what: String,
-}
-
-/// A call to the object store failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{action} {object}{}", hint(.source))]
-pub struct StoreError {
-    /// What was tried.
-    pub action: &'static str,
-    /// With which object.
-    pub object: String,
-    /// Why it failed.
-    pub source: object_store::Error,
-}
-
-fn hint(source: &object_store::Error) -> &'static str {
-    use object_store::Error;
-    match source {
-        Error::PermissionDenied { .. } => {
-            "; give these credentials read, write, list and delete access to it"
-        }
-        Error::Unauthenticated { .. } => "; set the store's credentials in the environment",
-        Error::NotFound { .. } => "; put it back from a copy or an older version in its store",
-        _ => "",
-    }
-}
-
-impl StoreError {
-    fn remedy(&self) -> Remedy {
-        use object_store::Error;
-        match self.source {
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotFound { .. } => {
-                Remedy::Fix
-            }
-            _ => Remedy::Retry,
-        }
-    }
 }
 
 /// The history under that name is another log's.
@@ -78,7 +43,7 @@ pub enum HistoryError {
     Damaged(#[from] DamagedObject),
     /// A call to the object store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] CallFailed),
     /// The history is another log's.
     #[error(transparent)]
     Other(#[from] OtherHistory),
@@ -95,7 +60,8 @@ impl HistoryError {
     pub fn remedy(&self) -> Remedy {
         match self {
             HistoryError::Damaged(_) | HistoryError::Segment(_) => Remedy::Fix,
-            HistoryError::Store(error) => error.remedy(),
+            HistoryError::Store(error) if error.mends_itself() => Remedy::Retry,
+            HistoryError::Store(_) => Remedy::Fix,
             HistoryError::Other(_) => Remedy::Fenced,
             HistoryError::File(error) => error.remedy(),
         }
@@ -126,14 +92,14 @@ mod tests {
         let source = || "why".into();
         let denied = object_store::Error::PermissionDenied { path: String::new(), source: source() };
         check(
-            StoreError { action: "create", object: object.clone(), source: denied },
+            CallFailed { action: "create", object: object.clone(), source: denied },
             Remedy::Fix,
             "create s3://bucket/history/shop/catalogue/00000000000000000007; give these credentials read, write, list and \
              delete access to it",
         );
         let slow = object_store::Error::Generic { store: "S3", source: source() };
         check(
-            StoreError { action: "read", object: object.clone(), source: slow },
+            CallFailed { action: "read", object: object.clone(), source: slow },
             Remedy::Retry,
             "read s3://bucket/history/shop/catalogue/00000000000000000007",
         );

@@ -31,7 +31,8 @@ use tokio::sync::Notify;
 pub(crate) use cache::{Cache, blocking};
 pub(crate) use entry::{Entry, TableAt};
 pub(crate) use error::Fetched;
-pub use error::{DamagedObject, HistoryError, OtherHistory, StoreError};
+pub use error::{DamagedObject, HistoryError, OtherHistory};
+use tidemill_world::objects::CallFailed;
 
 use crate::limits::{CACHE_BYTES_DEFAULT, CATALOGUE_GETS};
 
@@ -153,16 +154,16 @@ impl HistoryConfig {
         format!("{}/{path}", self.url.trim_end_matches('/'))
     }
 
-    fn failed(&self, action: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> StoreError {
+    fn failed(&self, action: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> CallFailed {
         let object = self.name(path);
-        move |source| StoreError { action, object, source }
+        move |source| CallFailed { action, object, source }
     }
 
     fn damaged(&self, path: &Path, what: impl Into<String>) -> DamagedObject {
         DamagedObject { object: self.name(path), what: what.into() }
     }
 
-    async fn get(&self, path: &Path) -> Result<Bytes, StoreError> {
+    async fn get(&self, path: &Path) -> Result<Bytes, CallFailed> {
         let got = self.store.get(path).await.map_err(self.failed("read", path))?;
         got.bytes().await.map_err(self.failed("read", path))
     }

@@ -16,11 +16,12 @@ use crate::files::{Files, SegmentFile};
 use crate::history::cache::{blocking, checksum};
 use crate::history::entry::{Entry, TableAt};
 use crate::history::walk::Walk;
-use crate::history::{HistoryConfig, HistoryError, OtherHistory, StoreError};
+use crate::history::{HistoryConfig, HistoryError, OtherHistory};
 use crate::limits::PART_BYTES;
 use crate::reader::read_schema;
 use crate::scan::{ScanError, scan};
 use crate::state::Segment;
+use tidemill_world::objects::CallFailed;
 
 /// Brings a sealed, durable segment into history and gives its entry.
 pub(crate) async fn upload(
@@ -150,7 +151,7 @@ async fn commit(config: &HistoryConfig, entry: Entry) -> Result<Arc<Entry>, Hist
     }
 }
 
-async fn get_version(config: &HistoryConfig, path: &Path) -> Result<(Bytes, UpdateVersion), StoreError> {
+async fn get_version(config: &HistoryConfig, path: &Path) -> Result<(Bytes, UpdateVersion), CallFailed> {
     let got = config.store.get(path).await.map_err(config.failed("read", path))?;
     let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
     Ok((got.bytes().await.map_err(config.failed("read", path))?, version))
