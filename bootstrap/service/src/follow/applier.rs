@@ -10,7 +10,7 @@ use tidemill_event::{EventKind, Position, TableName, Window};
 use super::change::{Changes, Rebuilt, copied_since, done_plan, progress};
 use super::intake::{Intake, Taken};
 use super::tables::{Tables, between, end_of};
-use super::{Change, FollowError};
+use super::{Change, FollowError, Step};
 use crate::marks::MarksWriter;
 use crate::schema::ReadStatement;
 use crate::{Marks, ServiceOptions, marks};
@@ -27,7 +27,7 @@ pub(crate) struct Applier {
     made: HashMap<TableName, Position>,
     /// The names that tables got in the transaction in hand, and those that they had.
     renamed: HashMap<TableName, (Position, TableName)>,
-    /// Tables that have content which never came: they are to be copied.
+    /// Tables that have content which never came: they are to be copied, anew where they are being copied.
     unknown: HashSet<TableName>,
     anew: Option<String>,
     /// Whether something happened that others wait for: it is committed soon.
@@ -87,7 +87,7 @@ impl Applier {
         }
     }
 
-    /// Tables whose content never came.
+    /// Tables whose content never came, or of which what came is of no use.
     pub(crate) fn take_unknown(&mut self) -> HashSet<TableName> {
         std::mem::take(&mut self.unknown)
     }
@@ -242,8 +242,10 @@ impl Applier {
     ) -> Result<(), FollowError> {
         for table in event.tables() {
             self.marks.touch(table, at, at);
+            self.enter_from_head(table);
         }
         self.renamed.retain(|_, (renamed_at, _)| *renamed_at == at);
+        self.tell_unseen(event, at);
         match event {
             EventKind::Truncate { table } => self.tables.truncate(table, at),
             EventKind::Drop { table } => self.drop_table(table, at),
@@ -279,6 +281,30 @@ impl Applier {
         Ok(())
     }
 
+    /// A copy of a table that nobody knows may be entered until the commit, by who saw it before the event.
+    fn tell_unseen(&mut self, event: &EventKind, at: Position) {
+        let is_gone = match event {
+            EventKind::Truncate { .. } | EventKind::Invalidate { .. } | EventKind::SchemaChange { .. } => {
+                false
+            }
+            EventKind::Drop { .. } | EventKind::Rename { .. } => true,
+            EventKind::DropDatabase { database } => {
+                let database = database.clone();
+                self.tables.steps.push((TableId::default(), Step::UnseenDatabase { database, at }));
+                return;
+            }
+        };
+        let is_made = |table: &TableName| match event {
+            EventKind::SchemaChange { statement, .. } => self.tables.creates(table, statement.as_deref()),
+            _ => false,
+        };
+        let tables = event.tables().into_iter();
+        let unseen = tables.filter(|table| self.tables.get(table).is_none() && !is_made(table));
+        let step = |name: &TableName| (TableId::default(), Step::Unseen { name: name.clone(), at, is_gone });
+        let steps: Vec<_> = unseen.map(step).collect();
+        self.tables.steps.extend(steps);
+    }
+
     fn drop_table(&mut self, name: &TableName, at: Position) {
         self.enter_from_head(name);
         self.tables.remove(name, at);
@@ -300,8 +326,6 @@ impl Applier {
     }
 
     fn rename(&mut self, from: &TableName, to: &TableName, at: Position) {
-        self.enter_from_head(from);
-        self.enter_from_head(to);
         if let Some(made) = self.made.remove(from) {
             self.made.insert(to.clone(), made);
         }
@@ -318,7 +342,6 @@ impl Applier {
         statement: Option<&str>,
         at: Position,
     ) -> Result<(), FollowError> {
-        self.enter_from_head(name);
         if self.tables.get(name).is_none() {
             if self.tables.creates(name, statement) {
                 self.made.insert(name.clone(), at);
@@ -387,8 +410,9 @@ impl Applier {
         }
     }
 
-    async fn commit(&self, change: Change) -> Result<(), FollowError> {
-        Ok(self.writer.commit(|draft| change.make(draft)).await??)
+    async fn commit(&mut self, change: Change) -> Result<(), FollowError> {
+        self.unknown.extend(self.writer.commit(|draft| change.make(draft)).await??);
+        Ok(())
     }
 
     /// What changed after the copies of tables without primary key that are done, read from the log again: only now it is

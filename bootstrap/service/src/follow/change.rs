@@ -27,6 +27,11 @@ pub(crate) enum Step {
     Rename { to: TableName, at: Position },
     /// It is gone.
     Drop(Position),
+    /// A table of that name was unknown when it changed or went away; whoever has entered it since saw it before. The number
+    /// with this step is nobody's.
+    Unseen { name: TableName, at: Position, is_gone: bool },
+    /// Likewise: every table of a database went away.
+    UnseenDatabase { database: String, at: Position },
 }
 
 /// Everything between two marks.
@@ -65,8 +70,10 @@ pub(crate) enum Changes {
 }
 
 impl Change {
-    /// Makes it part of the head. What was committed already, with its answer lost, is not made twice.
-    pub(crate) fn make(self, draft: &mut Draft) -> Result<(), serde_json::Error> {
+    /// Makes it part of the head. What was committed already, with its answer lost, is not made twice. Gives the tables whose
+    /// copies were given up, and which may be there again: see [`Step::Unseen`].
+    pub(crate) fn make(self, draft: &mut Draft) -> Result<Vec<TableName>, serde_json::Error> {
+        let mut given_up = Vec::new();
         let manifest = &mut draft.manifest;
         if self.timelines.len() > manifest.timelines.len() {
             manifest.timelines = self.timelines;
@@ -75,7 +82,7 @@ impl Change {
             manifest.log.extend(self.segments);
             manifest.logged = self.logged;
         }
-        let Some(applied) = self.applied else { return Ok(()) };
+        let Some(applied) = self.applied else { return Ok(given_up) };
         if let Some((at, reason)) = self.anew {
             lose(draft, at, &reason);
         }
@@ -83,18 +90,23 @@ impl Change {
             let mut known_as = Vec::new();
             for (id, step) in self.steps {
                 let id = known_as.iter().find(|(from, _)| *from == id).map_or(id, |(_, to)| *to);
-                if let Some(other) = take_step(draft, id, step) {
+                if let Some(other) = take_step(draft, id, step, &mut given_up) {
                     known_as.push((id, other));
                 }
             }
             draft.manifest.applied = applied;
         }
-        finish_copies(draft, &self.rebuilt)
+        finish_copies(draft, &self.rebuilt)?;
+        // One that was made meanwhile is whole without a copy.
+        let is_whole =
+            |name: &TableName| draft.tables.values().any(|t| t.name == *name && t.phase == TablePhase::Ready);
+        given_up.retain(|name| !is_whole(name));
+        Ok(given_up)
     }
 }
 
 /// Takes a step; the id that the table has, where somebody else entered it first.
-fn take_step(draft: &mut Draft, id: TableId, step: Step) -> Option<TableId> {
+fn take_step(draft: &mut Draft, id: TableId, step: Step, given_up: &mut Vec<TableName>) -> Option<TableId> {
     if let Step::Appear { name, schema, key, made } = step {
         return appear(draft, id, name, schema, key, made);
     }
@@ -116,15 +128,45 @@ fn take_step(draft: &mut Draft, id: TableId, step: Step) -> Option<TableId> {
         drop_table(draft, id, at);
         return None;
     }
+    if let Step::Unseen { name, at, is_gone } = step {
+        given_up.extend(unseen(draft, |table| *table == name, at, is_gone));
+        return None;
+    }
+    if let Step::UnseenDatabase { database, at } = step {
+        given_up.extend(unseen(draft, |table| table.database == database, at, true));
+        return None;
+    }
     let table = draft.tables.get_mut(&id)?;
     match step {
         Step::Run(run) => table.runs.push(run),
         Step::Truncate(at) => truncate(table, at),
         Step::Invalidate { at, reason } => table.invalidate(at, &reason),
         Step::Evolve { schema, at } => evolve(table, schema, at),
-        Step::Appear { .. } | Step::Rename { .. } | Step::Drop(_) => unreachable!("taken above"),
+        Step::Appear { .. }
+        | Step::Rename { .. }
+        | Step::Drop(_)
+        | Step::Unseen { .. }
+        | Step::UnseenDatabase { .. } => unreachable!("taken above"),
     }
     None
+}
+
+/// Tables that were entered after their source took them away or changed them: what was read of them is of no use.
+fn unseen(
+    draft: &mut Draft,
+    is_it: impl Fn(&TableName) -> bool,
+    at: Position,
+    is_gone: bool,
+) -> Vec<TableName> {
+    let found = draft.tables.values().filter(|table| is_it(&table.name));
+    let found: Vec<(TableId, TableName)> = found.map(|table| (table.id, table.name.clone())).collect();
+    for (id, _) in &found {
+        match draft.tables.get_mut(id) {
+            Some(table) if !is_gone => table.invalidate(at, "it changed while its copy began"),
+            _ => drop_table(draft, *id, at),
+        }
+    }
+    found.into_iter().map(|(_, name)| name).collect()
 }
 
 fn evolve(table: &mut TableState, schema: StoredSchema, at: Position) {

@@ -333,7 +333,7 @@ impl Follower {
             }
         }
         self.copied = open;
-        self.applier.take_unknown().into_iter().for_each(|name| self.clones.add_table(name));
+        self.applier.take_unknown().into_iter().for_each(|name| self.clones.restart_table(name));
     }
 }
 
