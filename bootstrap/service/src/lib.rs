@@ -24,6 +24,5 @@ pub mod verify;
 pub use follow::{FollowError, Follower, Handle, OutOfStep};
 pub use marks::{MarkError, Marks};
 pub use options::{OnGap, ServiceOptions};
-pub use schema::{ColumnChange, ReadStatement, read_statement};
 pub use serve::{ServeError, ServeLimits, SnapshotReader, SnapshotServer};
 pub use status::{CloneState, State, Status, TableStatus};

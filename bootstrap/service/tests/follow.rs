@@ -13,6 +13,7 @@ use object_store::memory::InMemory;
 use tidemill_bootstrap_clone::{CloneControl, Destination, SnapshotDestination};
 use tidemill_bootstrap_service::{FollowError, Follower, OnGap, ServiceOptions, State};
 use tidemill_bootstrap_store::{BaseVersion, Draft, Retention, Store, TablePhase, Writer, WriterOptions};
+use tidemill_fetchers_mysql::read_statement;
 use tidemill_world::faulty::{Fault, Faults, FaultyStore};
 
 use support::Dice;
@@ -84,8 +85,9 @@ impl World {
             // Nothing is under way, and everything is old: only what somebody needs stays. It may fail.
             let _ = writer.collect_garbage(&options.retention, i64::MAX / 2).await;
         }
-        let mut follower =
-            Follower::open(writer.clone(), CloneControl::default(), options).await.map_err(Some)?;
+        let mut follower = Follower::open(writer.clone(), CloneControl::default(), options, read_statement)
+            .await
+            .map_err(Some)?;
         let from = position(follower.start().as_ref());
         let model = Arc::new(std::mem::replace(&mut self.model, Model::new(0)));
         let copier = Copier::new(&model, &writer, follower.handle().marks());
@@ -253,7 +255,8 @@ async fn lose(on_gap: OnGap) -> (World, Follower) {
     (0..4).for_each(|_| world.model.write());
     let writer = world.writer().await.unwrap();
     let options = ServiceOptions { on_gap, ..ServiceOptions::default() };
-    let mut follower = Follower::open(writer, CloneControl::default(), options).await.unwrap();
+    let mut follower =
+        Follower::open(writer, CloneControl::default(), options, read_statement).await.unwrap();
     let ended = follower.follow(Script::new([Item::Gone]), missing, std::future::pending()).await;
     assert!(matches!(ended, Err(FollowError::Gap { .. })), "{ended:?}");
     assert!(matches!(follower.handle().status().borrow().state, State::Gap { .. }));
@@ -276,7 +279,9 @@ async fn b29_a_stretch_that_is_gone_makes_every_table_stale_and_publishes_nothin
     assert!(follower.start().is_some());
     drop(follower);
     let writer = world.writer().await.unwrap();
-    let next = Follower::open(writer, CloneControl::default(), ServiceOptions::default()).await.unwrap();
+    let next = Follower::open(writer, CloneControl::default(), ServiceOptions::default(), read_statement)
+        .await
+        .unwrap();
     assert!(position(next.start().as_ref()) < world.model.head());
 }
 
@@ -299,7 +304,8 @@ async fn of_two_services_on_one_store_the_older_is_fenced_and_stops() {
     let mut followers = vec![];
     for _ in 0..2 {
         let (writer, options) = (world.writer().await.unwrap(), ServiceOptions::default());
-        followers.push(Follower::open(writer, CloneControl::default(), options).await.unwrap());
+        followers
+            .push(Follower::open(writer, CloneControl::default(), options, read_statement).await.unwrap());
     }
     let given = windows(&world.model, position(None), &mut world.dice);
     let mut ended = vec![];

@@ -5,6 +5,7 @@ pub mod conformance;
 mod error;
 pub mod extract;
 mod liveness;
+pub mod statement;
 
 use std::error::Error;
 use std::future::Future;

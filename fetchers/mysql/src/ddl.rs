@@ -1,10 +1,12 @@
 //! What the text of a statement means for a reader of rows. This is no parser: it knows the words that decide, past
 //! comments, quotes and the default database. What it does not know stops the stream.
 
+mod columns;
 mod definition;
 
 use tidemill_event::TableName;
 
+pub use columns::read_statement;
 pub(crate) use definition::Definition;
 
 /// What a statement is to us.
@@ -52,8 +54,8 @@ enum Token {
 
 /// What the statement means where `database` is current.
 pub(crate) fn meaning(statement: &str, database: &str, ansi_quotes: bool) -> Meaning {
-    let tokens = tokens(statement, ansi_quotes);
-    let mut tokens = tokens.as_slice();
+    let text = Text::of(statement, ansi_quotes);
+    let mut tokens = text.tokens.as_slice();
     if is(tokens, 0, "SET") && is(tokens, 1, "STATEMENT") {
         let prefix = tokens.iter().position(|t| word(t).is_some_and(|w| w.eq_ignore_ascii_case("FOR")));
         tokens = prefix.map_or(&[], |at| &tokens[at + 1..]);
@@ -177,55 +179,68 @@ fn name<'a>(tokens: &'a [Token], database: &str) -> Option<(TableName, &'a [Toke
     }
 }
 
-fn tokens(statement: &str, ansi_quotes: bool) -> Vec<Token> {
-    let mut rest = statement;
-    let mut tokens = Vec::new();
-    while let Some(first) = rest.chars().next() {
-        if let Some(after) = after_comment(rest) {
-            rest = after;
-            continue;
-        }
-        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
-        let (token, length) = match first {
-            '\'' => (Some(Token::Text), quoted(rest, first).1),
-            '"' if !ansi_quotes => (Some(Token::Text), quoted(rest, first).1),
-            '`' | '"' => {
-                let (name, length) = quoted(rest, first);
-                (Some(Token::Name(name)), length)
-            }
-            c if is_word(c) => {
-                let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-                (Some(Token::Word(rest[..length].to_owned())), length)
-            }
-            c if c.is_whitespace() => (None, c.len_utf8()),
-            c => (Some(Token::Sign(c)), c.len_utf8()),
-        };
-        tokens.extend(token);
-        rest = &rest[length..];
-    }
-    tokens
+/// A statement's tokens.
+struct Text {
+    tokens: Vec<Token>,
+    /// Every server reads the same in it: no comment is executed by some of them, and every comment and quotation ends.
+    is_plain: bool,
 }
 
-/// What follows a comment that the text begins with. The inside of an executable one is not skipped, only its marks.
-fn after_comment(text: &str) -> Option<&str> {
+impl Text {
+    fn of(statement: &str, ansi_quotes: bool) -> Text {
+        let mut rest = statement;
+        let mut text = Text { tokens: Vec::new(), is_plain: true };
+        while let Some(first) = rest.chars().next() {
+            if let Some((after, is_plain)) = after_comment(rest) {
+                rest = after;
+                text.is_plain &= is_plain;
+                continue;
+            }
+            let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
+            let (token, length) = match first {
+                '\'' | '"' | '`' => {
+                    let (inside, length) = quoted(rest, first);
+                    text.is_plain &= length.is_some();
+                    let is_name = first == '`' || first == '"' && ansi_quotes;
+                    let token = if is_name { Token::Name(inside) } else { Token::Text };
+                    (Some(token), length.unwrap_or(rest.len()))
+                }
+                c if is_word(c) => {
+                    let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+                    (Some(Token::Word(rest[..length].to_owned())), length)
+                }
+                c if c.is_whitespace() => (None, c.len_utf8()),
+                c => (Some(Token::Sign(c)), c.len_utf8()),
+            };
+            text.tokens.extend(token);
+            rest = &rest[length..];
+        }
+        text
+    }
+}
+
+/// What follows a comment that the text begins with, and whether it is one for every server. The inside of an executable one
+/// is not skipped, only its marks.
+fn after_comment(text: &str) -> Option<(&str, bool)> {
     for mark in ["/*!", "/*M!"] {
         if let Some(inside) = text.strip_prefix(mark) {
-            return Some(inside.trim_start_matches(|c: char| c.is_ascii_digit()));
+            return Some((inside.trim_start_matches(|c: char| c.is_ascii_digit()), false));
         }
     }
     if let Some(end) = text.strip_prefix("*/") {
-        return Some(end);
+        return Some((end, false));
     }
     if let Some(inside) = text.strip_prefix("/*") {
-        return Some(inside.find("*/").map_or("", |end| &inside[end + 2..]));
+        return Some(inside.find("*/").map_or(("", false), |end| (&inside[end + 2..], true)));
     }
     let is_line = text.starts_with('#')
         || text.strip_prefix("--").is_some_and(|t| t.is_empty() || t.starts_with(char::is_whitespace));
-    is_line.then(|| text.find('\n').map_or("", |end| &text[end + 1..]))
+    is_line.then(|| (text.find('\n').map_or("", |end| &text[end + 1..]), true))
 }
 
-/// The inside of a quotation and its length with the marks. A doubled mark is one, and in texts a backslash escapes.
-fn quoted(text: &str, mark: char) -> (String, usize) {
+/// The inside of a quotation and its length with the marks; `None`: it does not end. A doubled mark is one, and in texts a
+/// backslash escapes.
+fn quoted(text: &str, mark: char) -> (String, Option<usize>) {
     let mut inside = String::new();
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
@@ -236,10 +251,10 @@ fn quoted(text: &str, mark: char) -> (String, usize) {
                 chars.next();
                 inside.push(mark);
             }
-            _ => return (inside, at + 1),
+            _ => return (inside, Some(at + 1)),
         }
     }
-    (inside, text.len())
+    (inside, None)
 }
 
 #[cfg(test)]

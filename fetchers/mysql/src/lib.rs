@@ -7,7 +7,8 @@
 //!                                              └─ prepared XA transactions ══▶ PreparedStore, until they commit
 //! ```
 //!
-//! Beside the log, `extract` reads tables as they are now, with the same columns and values.
+//! Beside the log, `extract` reads tables as they are now, with the same columns and values, and `ddl` says what a statement
+//! does to columns.
 //!
 //! What is not here: storing windows (the relay's log), judging rows (the source policy), what is copied when (the clone).
 
@@ -37,6 +38,7 @@ mod wire;
 mod xa;
 
 pub use assemble::{Counters, Unbalanced};
+pub use ddl::read_statement;
 pub use extract::{MySqlExtract, MySqlSession};
 pub use fetcher::MySqlFetcher;
 pub use options::{FileOptions, FileSet, Origin, Password, ServerOptions, Tls, TlsIdentity, TlsMode};

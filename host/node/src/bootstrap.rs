@@ -16,7 +16,7 @@ use tidemill_client::Feed;
 use tidemill_event::{Checkpoint, EventKind, Phase, Remedy, Span, TableName, Timeline, Window, chain};
 use tidemill_fetchers_api::FetchError;
 use tidemill_fetchers_api::extract::Extract;
-use tidemill_fetchers_mysql::MySqlExtract;
+use tidemill_fetchers_mysql::{MySqlExtract, read_statement};
 use tidemill_log::{From, Log, ReadError};
 use tidemill_relay::TablePattern;
 use tidemill_world::objects;
@@ -230,7 +230,8 @@ impl BootstrapService {
         self.begin_anew(&writer).await?;
         let clones = self.handle.clones.clone();
         let mut follower =
-            Follower::open(writer.clone(), clones.clone(), service_options(&self.config)).await?;
+            Follower::open(writer.clone(), clones.clone(), service_options(&self.config), read_statement)
+                .await?;
         let handle = follower.handle();
         self.follower.send_replace(Some(handle.clone()));
         info!(source = %self.handle.source, "snapshot storage follows");

@@ -6,13 +6,13 @@ use tidemill_bootstrap_store::{
     DataError, LogBuffer, LogSegment, RunBuilder, TableId, TableKey, Writer, read_segment, table_root,
 };
 use tidemill_event::{EventKind, Position, TableName, Window};
+use tidemill_fetchers_api::statement::ReadStatement;
 
 use super::change::{Changes, Rebuilt, copied_since, done_plan, progress};
 use super::intake::{Intake, Taken};
 use super::tables::{Tables, between, end_of};
 use super::{Change, FollowError, Step};
 use crate::marks::MarksWriter;
-use crate::schema::ReadStatement;
 use crate::{Marks, ServiceOptions, marks};
 
 /// See the module.

@@ -7,6 +7,7 @@ use tidemill_bootstrap_clone::CloneControl;
 use tidemill_bootstrap_store::{Manifest, TableId, Writer};
 use tidemill_client::Feed;
 use tidemill_event::{Checkpoint, Position, Remedy, TableName, Window, chain};
+use tidemill_fetchers_api::statement::ReadStatement;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -15,8 +16,7 @@ use super::applier::Applier;
 use super::change::{copied_since, progress};
 use super::keeper::Keeper;
 use crate::limits::{RETRY_FIRST, RETRY_MAX};
-use crate::schema::ReadStatement;
-use crate::{Marks, OnGap, ServiceOptions, State, Status, read_statement};
+use crate::{Marks, OnGap, ServiceOptions, State, Status};
 
 /// Follows a source's stream into its store. One at a time: an older one is fenced by the store.
 pub struct Follower {
@@ -81,18 +81,9 @@ impl Handle {
 }
 
 impl Follower {
-    /// A follower that writes what `writer` has taken over, and has tables copied by `clones`. Reads again what was logged and
-    /// not applied.
+    /// A follower that writes what `writer` has taken over, and has tables copied by `clones`; `read` knows the words of the
+    /// source's statements. Reads again what was logged and not applied.
     pub async fn open(
-        writer: Writer,
-        clones: CloneControl,
-        options: ServiceOptions,
-    ) -> Result<Follower, FollowError> {
-        Follower::open_with(writer, clones, options, read_statement).await
-    }
-
-    /// As [`Follower::open`], for a source with statements of its own.
-    pub async fn open_with(
         writer: Writer,
         clones: CloneControl,
         options: ServiceOptions,

@@ -9,10 +9,11 @@ use tidemill_bootstrap_store::{
     DataError, Run, RunBuilder, Store, StoredSchema, TableId, TableKey, TableState, table_root,
 };
 use tidemill_event::{Position, Scn, TableChanges, TableName, TableSchema, Window};
+use tidemill_fetchers_api::statement::{ColumnChange, ReadStatement};
 
 use super::change::{copied_since, progress};
 use super::{FollowError, Step};
-use crate::schema::{ColumnChange, Evolution, ReadStatement, Stored, after_rows, after_statement};
+use crate::schema::{Evolution, Stored, after_rows, after_statement};
 
 /// One table.
 pub(crate) struct Table {

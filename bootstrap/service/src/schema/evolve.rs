@@ -2,8 +2,8 @@
 
 use tidemill_bootstrap_store::{ColumnType, StoredColumn, StoredSchema, TableKey, can_widen, can_widen_key};
 use tidemill_event::{ColumnSchema, TableName, TableSchema};
+use tidemill_fetchers_api::statement::ColumnChange;
 
-use super::ColumnChange;
 use super::source_type::keeps_values;
 
 /// What becomes of a table.

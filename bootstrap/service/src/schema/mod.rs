@@ -3,7 +3,5 @@
 
 mod evolve;
 mod source_type;
-mod statement;
 
 pub(crate) use evolve::{Evolution, Stored, after_rows, after_statement};
-pub use statement::{ColumnChange, ReadStatement, read_statement};

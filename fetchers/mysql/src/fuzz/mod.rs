@@ -9,6 +9,8 @@ mod values;
 
 use std::io::Read;
 
+use tidemill_event::TableName;
+
 use crate::ddl;
 use crate::event::{
     CHECKSUM_BYTES, Checksums, Flavour, FormatDescription, GtidEvent, HEADER_BYTES, Header, Heartbeat,
@@ -210,6 +212,7 @@ pub fn definition(data: &[u8]) {
     let (database, statement) = data.split_at(split);
     let text = String::from_utf8_lossy;
     ddl::meaning(&text(statement), &text(database), mode & 1 != 0);
+    ddl::read_statement(&TableName::new(text(database), "t"), &text(statement));
     Xid::parse(&text(statement));
 }
 

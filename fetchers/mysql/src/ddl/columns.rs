@@ -1,37 +1,22 @@
-//! What a statement does to the columns of a table, as far as its text proves it. MySQL's and MariaDB's words; a part of a
-//! statement that is not known here is said to be unknown, and the table is copied anew.
+//! What a statement does to the columns of a table, as far as its text proves it. A part of a statement that is not known
+//! here is said to be unknown, and who keeps older rows reads the table anew.
 
 use tidemill_event::TableName;
+use tidemill_fetchers_api::statement::ColumnChange;
 
-/// One thing that a statement does to the rows of the tables that it names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ColumnChange {
-    /// The table was made by it, empty; there was none of that name before.
-    Created,
-    /// There is a column more, with NULL in every older row.
-    Added(String),
-    /// A column is gone.
-    Dropped(String),
-    /// A column has another name.
-    Renamed {
-        /// The one that it had.
-        from: String,
-        /// The one that it has.
-        to: String,
-    },
-    /// A column of that name may have another type; the type tells whether its values are what they were.
-    Retyped(String),
-    /// Older rows may have other values, or nobody can say.
-    Unknown(String),
-}
-
-/// Reads what a statement does to the one table that it names; nothing: it changes no row and no column.
-pub type ReadStatement = fn(table: &TableName, statement: &str) -> Vec<ColumnChange>;
+use super::{Text, Token, word};
 
 /// What statements of MySQL and MariaDB do.
 pub fn read_statement(table: &TableName, statement: &str) -> Vec<ColumnChange> {
-    let Some(tokens) = tokens(statement) else { return unknown(statement) };
-    let words: Vec<String> = tokens.iter().map(Token::keyword).collect();
+    // With ANSI_QUOTES what is in double quotes is a name: the default of a column would look like one, and is none.
+    let Text { mut tokens, is_plain } = Text::of(statement, false);
+    if !is_plain {
+        return unknown(statement);
+    }
+    while tokens.last() == Some(&Token::Sign(';')) {
+        tokens.pop();
+    }
+    let words: Vec<String> = tokens.iter().map(keyword).collect();
     let is = |at: usize, word: &str| words.get(at).is_some_and(|w| w == word);
     match words.first().map(String::as_str) {
         Some("CREATE") if words.iter().take(4).any(|w| w == "INDEX") => vec![],
@@ -59,99 +44,17 @@ fn unknown(statement: &str) -> Vec<ColumnChange> {
     vec![ColumnChange::Unknown(verb.join(" "))]
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Name(String),
-    Text,
-    Sign(char),
-}
-
-impl Token {
-    /// A word as keywords are compared; nothing else is one.
-    fn keyword(&self) -> String {
-        match self {
-            Token::Word(word) => word.to_ascii_uppercase(),
-            _ => String::new(),
-        }
-    }
-
-    fn name(&self) -> Option<String> {
-        match self {
-            Token::Word(name) | Token::Name(name) => Some(name.clone()),
-            _ => None,
-        }
-    }
-}
-
-/// The words of a statement; `None` for one with a comment or a quote that does not end, or whose comments are executed.
-fn tokens(statement: &str) -> Option<Vec<Token>> {
-    let mut rest = statement;
-    let mut tokens = vec![];
-    while let Some(first) = rest.chars().next() {
-        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
-        let length = if rest.starts_with("/*!") || rest.starts_with("/*M!") {
-            return None;
-        } else if rest.starts_with("/*") {
-            rest.find("*/")? + 2
-        } else if rest.starts_with("-- ") || first == '#' {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if matches!(first, '\'' | '"' | '`') {
-            let (text, length) = quoted(rest, first)?;
-            // With ANSI_QUOTES these are names: the default of a column would look like one, and is none.
-            tokens.push(if first == '`' { Token::Name(text) } else { Token::Text });
-            length
-        } else if is_word(first) {
-            let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-            tokens.push(Token::Word(rest[..length].to_owned()));
-            length
-        } else {
-            if !first.is_whitespace() {
-                tokens.push(Token::Sign(first));
-            }
-            first.len_utf8()
-        };
-        rest = &rest[length..];
-    }
-    while tokens.last() == Some(&Token::Sign(';')) {
-        tokens.pop();
-    }
-    Some(tokens)
-}
-
-/// The content of a quoted word, and how long it is with its quotes.
-fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
-    let mut content = String::new();
-    let mut characters = text.char_indices().skip(1).peekable();
-    while let Some((at, c)) = characters.next() {
-        if c == '\\' && quote != '`' {
-            content.push(characters.next()?.1);
-        } else if c != quote {
-            content.push(c);
-        } else if characters.next_if(|(_, next)| *next == quote).is_some() {
-            content.push(quote);
-        } else {
-            return Some((content, at + quote.len_utf8()));
-        }
-    }
-    None
-}
-
 /// The actions of an ALTER TABLE; `None`: its table is not the one that is asked about.
 fn alter(tokens: &[Token], table: &TableName) -> Option<Vec<ColumnChange>> {
-    let tokens = if tokens.first()?.keyword() == "IF" { tokens.get(2..)? } else { tokens };
-    let first = tokens.first()?.name()?;
-    let (name, actions) = match tokens.get(1) {
-        Some(Token::Sign('.')) => (tokens.get(2)?.name()?, tokens.get(3..)?),
-        _ => (first, &tokens[1..]),
-    };
+    let tokens = if keyword(tokens.first()?) == "IF" { tokens.get(2..)? } else { tokens };
+    let (named, actions) = super::name(tokens, &table.database)?;
     // A server may take no notice of case.
-    if name.to_lowercase() != table.table.to_lowercase() {
+    if named.table.to_lowercase() != table.table.to_lowercase() {
         return None;
     }
     const REARRANGING: [&str; 8] =
         ["ADD", "REORGANIZE", "COALESCE", "REBUILD", "OPTIMIZE", "ANALYZE", "CHECK", "REPAIR"];
-    let word = |at: usize| actions.get(at).map(Token::keyword).unwrap_or_default();
+    let word = |at: usize| actions.get(at).map(keyword).unwrap_or_default();
     if word(1) == "PARTITION" && REARRANGING.contains(&word(0).as_str()) {
         return Some(vec![]);
     }
@@ -173,7 +76,7 @@ fn alter(tokens: &[Token], table: &TableName) -> Option<Vec<ColumnChange>> {
 
 /// What one action does.
 fn action(tokens: &[Token]) -> Vec<ColumnChange> {
-    let words: Vec<String> = tokens.iter().map(Token::keyword).collect();
+    let words: Vec<String> = tokens.iter().map(keyword).collect();
     let not_known = || vec![ColumnChange::Unknown(words.join(" "))];
     let at = |at: usize| words.get(at).map_or("", String::as_str);
     const KEYS: [&str; 9] =
@@ -230,13 +133,21 @@ fn action(tokens: &[Token]) -> Vec<ColumnChange> {
     }
 }
 
+/// A word as keywords are compared; nothing else is one.
+fn keyword(token: &Token) -> String {
+    word(token).map(str::to_ascii_uppercase).unwrap_or_default()
+}
+
 fn name(tokens: &[Token], at: usize) -> Option<String> {
-    tokens.get(at)?.name()
+    match tokens.get(at)? {
+        Token::Word(name) | Token::Name(name) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// The column's name behind COLUMN and IF EXISTS, and where the rest begins.
 fn column(tokens: &[Token], mut at: usize) -> Option<(String, usize)> {
-    let word = |at: usize| tokens.get(at).map(Token::keyword).unwrap_or_default();
+    let word = |at: usize| tokens.get(at).map(keyword).unwrap_or_default();
     if word(at) == "COLUMN" {
         at += 1;
     }
@@ -260,7 +171,7 @@ fn changed(tokens: &[Token]) -> Option<Vec<ColumnChange>> {
 
 /// A new column: older rows have NULL in it where nothing says otherwise. Several at once, in parentheses, are not read.
 fn added(name: String, definition: &[Token]) -> Vec<ColumnChange> {
-    let words: Vec<String> = definition.iter().map(Token::keyword).collect();
+    let words: Vec<String> = definition.iter().map(keyword).collect();
     let default = words.iter().position(|w| w == "DEFAULT");
     let is_null = default.is_none_or(|at| words.get(at + 1).is_some_and(|w| w == "NULL"));
     let not_null = words.windows(2).any(|pair| pair[0] == "NOT" && pair[1] == "NULL");
@@ -276,7 +187,7 @@ fn added(name: String, definition: &[Token]) -> Vec<ColumnChange> {
 /// Whether a column's definition computes no value.
 fn is_plain(definition: &[Token]) -> bool {
     const COMPUTED: [&str; 6] = ["GENERATED", "AS", "AUTO_INCREMENT", "VIRTUAL", "STORED", "PERSISTENT"];
-    !definition.is_empty() && !definition.iter().any(|t| COMPUTED.contains(&t.keyword().as_str()))
+    !definition.is_empty() && !definition.iter().any(|t| COMPUTED.contains(&keyword(t).as_str()))
 }
 
 #[cfg(test)]
