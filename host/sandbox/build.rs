@@ -8,7 +8,7 @@ use std::path::Path;
 use builder::{build, fail};
 
 /// Packages of `guests/` that are in the catalogue; `src/catalogue.rs` names them again.
-const CATALOGUE: [&str; 6] = ["select", "where", "partition", "mask", "print", "replica-check"];
+const CATALOGUE: [&str; 7] = ["select", "where", "partition", "mask", "print", "mirror", "replica-check"];
 
 fn main() {
     let guests =

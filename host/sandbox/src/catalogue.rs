@@ -8,8 +8,8 @@ macro_rules! embedded {
 }
 
 /// Name and component of each.
-static CATALOGUE: [(&str, &[u8]); 6] =
-    embedded!["select", "where", "partition", "mask", "print", "replica-check"];
+static CATALOGUE: [(&str, &[u8]); 7] =
+    embedded!["select", "where", "partition", "mask", "print", "mirror", "replica-check"];
 
 /// The component of that name, which is what stands after `builtin:`.
 pub fn builtin(name: &str) -> Option<&'static [u8]> {
@@ -29,7 +29,7 @@ mod tests {
     fn every_name_is_a_component() {
         // The preamble of a component: magic, version 13, layer 1.
         let preamble = b"\0asm\x0d\0\x01\0";
-        assert_eq!(names().count(), 6);
+        assert_eq!(names().count(), 7);
         for name in names() {
             assert!(builtin(name).is_some_and(|wasm| wasm.starts_with(preamble)), "{name}");
         }

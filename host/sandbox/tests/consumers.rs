@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, UInt64Type};
 use arrow_array::{ArrayRef, Int64Array};
 use arrow_schema::DataType;
 use serde_json::{Value, json};
@@ -197,6 +199,39 @@ async fn replica_check_has_the_digest_of_the_rows_that_are_there() {
     let delivered = check.deliver(&window(vec![order_changes(&rows)], &[1]), DeliveryPhase::Live).await;
     other.commit(&delivered.unwrap());
     assert_eq!(other.json("table/shop.orders")["digest"], table["digest"]);
+}
+
+#[tokio::test]
+async fn mirror_gives_each_row_as_it_is_and_a_changed_key_as_a_row_less_and_a_row_more() {
+    let rows: Vec<Row> = [
+        (RowKind::Insert, 0, 0, Order::new(1, 500, "sent")),
+        (RowKind::UpdateBefore, 1, 0, Order::new(1, 500, "sent")),
+        (RowKind::UpdateAfter, 1, 0, Order { note: None, ..Order::new(1, -750, "paid") }),
+        (RowKind::UpdateBefore, 2, 1, Order::new(1, 750, "paid")),
+        (RowKind::UpdateAfter, 2, 1, Order::new(2, 750, "paid")),
+        (RowKind::Delete, 3, 1, Order::new(2, 750, "paid")),
+    ]
+    .into();
+    let window = window(vec![order_changes(&rows)], &[2, 2]);
+    for batch_rows in [1, 8192] {
+        let limits = Limits { batch_rows, ..Limits::consumer() };
+        let mut mirror = open("mirror", "{}", limits, &Arc::default()).await.unwrap();
+        let delivered = mirror.deliver(&window, DeliveryPhase::Live).await.unwrap();
+        let (mut ops, mut ids) = (Vec::<u8>::new(), Vec::<u64>::new());
+        let (mut amounts, mut notes) = (Vec::<Option<i128>>::new(), Vec::<Option<String>>::new());
+        for output in &delivered.output {
+            assert_eq!((output.table.as_str(), output.key.as_slice()), ("shop.orders", &[0][..]));
+            let column = |ordinal: usize| output.columns.column(ordinal);
+            ops.extend(&output.ops);
+            ids.extend(column(0).as_primitive::<UInt64Type>().values());
+            amounts.extend(column(1).as_primitive::<Decimal128Type>().iter());
+            notes.extend(column(4).as_string::<i32>().iter().map(|note| note.map(str::to_owned)));
+        }
+        assert_eq!(ops, [0, 1, 2, 0, 2]);
+        assert_eq!(ids, [1, 1, 1, 2, 2]);
+        assert_eq!(amounts, [Some(500), Some(-750), None, Some(750), None]);
+        assert_eq!(notes[..2], [Some("note 1".to_owned()), None]);
+    }
 }
 
 #[tokio::test]
