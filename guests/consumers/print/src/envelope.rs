@@ -1,7 +1,7 @@
 //! One change as a line: what is the same for every change of a table is written once, when the table
 //! is planned.
 
-use tidemill_guest::consumer::{Change, Op, Transaction};
+use tidemill_guest::consumer::{Change, Op, Phase, Transaction};
 use tidemill_guest::text::push_integer;
 use tidemill_guest::{Row, TableDef};
 
@@ -72,18 +72,24 @@ pub struct Texts {
     source: Vec<u8>,
     /// from there to the order
     transaction: Vec<u8>,
-    snapshot: bool,
+    is_streamed: bool,
     committed_ms: i64,
 }
 
 impl Texts {
     /// Prepares the texts of a transaction.
-    pub fn begin(&mut self, transaction: &Transaction<'_, Layout>, snapshot: bool) {
-        (self.snapshot, self.committed_ms) = (snapshot, transaction.committed().div_euclid(1000));
+    pub fn begin(&mut self, transaction: &Transaction<'_, Layout>, phase: Phase) {
+        (self.is_streamed, self.committed_ms) =
+            (phase == Phase::Live, transaction.committed().div_euclid(1000));
         let source = &mut self.source;
         source.clear();
         source.extend_from_slice(b",\"snapshot\":\"");
-        source.extend_from_slice(if snapshot { b"true" } else { b"false" });
+        let snapshot = match phase {
+            Phase::Snapshot => "true",
+            Phase::Deltas => "incremental",
+            Phase::Live => "false",
+        };
+        source.extend_from_slice(snapshot.as_bytes());
         source.extend_from_slice(b"\",\"scn\":");
         push_integer(source, transaction.scn());
         source.extend_from_slice(b",\"gtid\":");
@@ -145,7 +151,7 @@ impl Texts {
 
     /// From the end of the source to that of the transaction.
     fn push_transaction(&self, out: &mut Vec<u8>, order: Order) {
-        if self.snapshot {
+        if !self.is_streamed {
             return out.extend_from_slice(b"},\"transaction\":null");
         }
         out.extend_from_slice(&self.transaction);

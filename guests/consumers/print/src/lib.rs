@@ -13,6 +13,8 @@
 //! - `scn` and `ordinal` (the change's place among those of its transaction that the subscription gives, from 0) name a
 //!   change of a subscription for good: a line that comes again after a failure has the same two. Another selection of
 //!   tables or rows counts otherwise.
+//! - `snapshot` is `true` for the rows of a snapshot, `incremental` for the last states of what changed since a consumer was
+//!   here, `false` for the stream. Only the stream's lines have a place of their own and a transaction.
 //! - What happened to a table without a change of each row has a line in its place: a truncated table with `op` `t`, as
 //!   Debezium says it; the rest with `event` (`dropped`, `schema-dropped`, `renamed`, `invalidated`, `schema-changed`)
 //!   and what it says in place of `before`, `after` and `op`.
@@ -92,7 +94,7 @@ fn render(batch: &Batch<'_, Layout>, config: &Config, out: &mut Vec<u8>) -> Orde
     let mut texts = Texts::default();
     for transaction in batch.transactions() {
         orders.begin(&transaction, batch);
-        texts.begin(&transaction, batch.phase() == Phase::Snapshot);
+        texts.begin(&transaction, batch.phase());
         for item in transaction.items() {
             match item {
                 Item::Change(change) => texts.push_line(out, &change, orders.next(change.set)),

@@ -170,6 +170,22 @@ fn a_snapshot_row_is_read() {
 }
 
 #[test]
+fn the_last_state_of_a_row_has_no_transaction() {
+    let lines = printed(
+        |deliveries, orders| {
+            let columns = || vec![build::Ints::of(&[5]), build::Texts::of(&["x"])];
+            deliveries.begin("deltas", Part::Whole).changes(orders, &[0], columns(), columns());
+        },
+        Phase::Deltas,
+    );
+    assert!(
+        lines[0].contains(r#""snapshot":"incremental""#)
+            && lines[0].contains(r#""transaction":null,"op":"c""#),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn orders_go_on_over_the_parts_of_a_transaction_in_any_instance() {
     let part = |part| {
         printed(

@@ -248,8 +248,13 @@ impl Said {
         // A source without ids of its own has its positions.
         let position = || format!("{}/{}", window.timeline.number, transaction.scn);
         let id = if transaction.gtid.is_empty() { position() } else { transaction.gtid.clone() };
-        let is_snapshot = matches!(window.phase, Phase::Snapshot(_));
-        let mut source = format!(",\"snapshot\":\"{is_snapshot}\",\"scn\":").into_bytes();
+        // What is not of the stream has no place of its own: windows of one snapshot, or of the same deltas, begin alike.
+        let snapshot = match window.phase {
+            Phase::Snapshot(_) => "true",
+            Phase::Deltas(_) => "incremental",
+            Phase::Stream => "false",
+        };
+        let mut source = format!(",\"snapshot\":\"{snapshot}\",\"scn\":").into_bytes();
         push_integer(&mut source, transaction.scn.0);
         source.extend_from_slice(b",\"gtid\":");
         push_text(&mut source, &id);
