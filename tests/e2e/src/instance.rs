@@ -113,10 +113,10 @@ impl Folder {
         Committed::open(&self.data().join("store.redb"))
     }
 
-    /// Every byte of every file that was stored, with the file's path.
+    /// Every byte of every file of the folder, with the file's path.
     pub fn stored(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut found = Vec::new();
-        collect(&self.data(), &mut found);
+        collect(self.0.path(), &mut found);
         found
     }
 }
