@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidemill_event::{Position, Window};
+use tidemill_event::{Phase, Position, Window};
 use tokio::sync::watch;
 
 use crate::lag::Lag;
@@ -257,6 +257,10 @@ impl Meter {
             figures.changes_filtered += hand.filtered;
             figures.changes += hand.changes;
             figures.commits += 1;
+            if window.phase != Phase::Stream {
+                // One transaction that never was: nobody committed or read it at a time.
+                return;
+            }
             for transaction in window.transactions.iter().filter(|t| t.part.completes()) {
                 figures.transactions_passed += 1;
                 let lag = since(transaction.commit_time_us);
