@@ -59,9 +59,9 @@ pub fn open_store(config: &Config, source: &str) -> Result<Store, Failure> {
     Ok(Store::new(objects::open(url)?, source).with_url(url))
 }
 
-/// The snapshot storage of a source, for who reads it; `None`: it has none.
-pub fn server(config: &Config, source: &str) -> Result<Option<SnapshotServer>, Failure> {
-    config.bootstrap.contains_key(source).then(|| open_store(config, source).map(served)).transpose()
+/// The snapshot storage of a source that has some, for who reads it where no service has it open.
+pub fn open_server(config: &Config, source: &str) -> Result<SnapshotServer, Failure> {
+    open_store(config, source).map(served)
 }
 
 fn served(store: Store) -> SnapshotServer {

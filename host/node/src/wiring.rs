@@ -161,6 +161,7 @@ pub async fn open(
         return Ok(pipeline);
     }
     let store = EmbeddedStore::open(&store_path(config))?;
+    let stored = pipeline.stored(config)?;
     for (name, subscription) in &config.subscription {
         let subscription = subscription.get_ref();
         if subscription.at_relay.is_some() {
@@ -168,7 +169,7 @@ pub async fn open(
             return Err(format!("subscription `{name}`: {what}").into());
         }
         let source = pipeline.handle(&subscription.source);
-        let storage = bootstrap::server(config, &subscription.source)?;
+        let storage = stored.get(&subscription.source).cloned();
         let (log, fetched) = (&source.log, source.fetched.clone());
         let parts = Parts { store: &store, stdout: &stdout, log, fetched, storage };
         let opened = open_subscription(name, subscription, &guests, parts).await?;
@@ -187,6 +188,19 @@ impl Pipeline {
     pub fn clone_anew(&mut self, source: &str, tables: Vec<TableName>) {
         let service = self.services.iter_mut().find(|service| *service.handle.source == *source);
         service.expect("the caller looked").clone_anew(tables);
+    }
+
+    /// The snapshot storage of each source that has some, opened once: what one reader has read, the others have too.
+    fn stored(&self, config: &Config) -> Result<BTreeMap<String, SnapshotServer>, Failure> {
+        let open = |source: &String| {
+            let opened = self.storages.iter().find(|storage| *storage.source == **source);
+            let server = match opened {
+                Some(storage) => storage.server(),
+                None => bootstrap::open_server(config, source)?,
+            };
+            Ok((source.clone(), server))
+        };
+        config.bootstrap.keys().map(open).collect()
     }
 
     fn handle(&self, source: &str) -> &SourceHandle {
