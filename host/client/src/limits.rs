@@ -37,6 +37,10 @@ pub const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 /// The longest wait between two rounds: a relay that is back is found within this.
 pub const RECONNECT_MOST: Duration = Duration::from_secs(5);
 
+/// So many rounds over all relays are waited for one that still has what is gone from those that answer: with the usual
+/// waits half a minute, in which a relay that was restarted is back.
+pub const GONE_ROUNDS_MAX: usize = 10;
+
 /// A refusal is a short text; what is longer is not one of ours.
 pub const PROBLEM_BYTES_MAX: usize = 64 << 10;
 

@@ -223,6 +223,26 @@ async fn b12_what_every_relay_refuses_is_the_feeds_error_and_asking_again_asks_t
 }
 
 #[tokio::test]
+async fn what_is_gone_from_the_relay_that_answers_is_said_though_another_stays_unreachable() {
+    let (_directory, log, _writer) = log_of(shop());
+    let relay = Stub::new(&log).await;
+    let gone = Fault::Refuse(410, "too-old", json!({"earliest": "1/40", "latest": "1/60"}));
+    relay.always(Some(gone));
+    // Nobody listens there.
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut options = options([&relay]);
+    options.relays.push(format!("http://{nowhere}"));
+    let mut feed = RelayFeed::new(options, Start::After(at(1, 5))).unwrap();
+    let error = feed.next().await.unwrap_err();
+    assert!(matches!(error, ClientError::TooOld { .. }), "{error}");
+    let rounds = relay.asked().len();
+    assert_eq!(rounds, 11, "the other one was waited for");
+    // It has more history now.
+    relay.always(None);
+    assert_eq!(read(&mut feed, 60).await.unwrap().changes, all(&shop()));
+}
+
+#[tokio::test]
 async fn refusals_are_told_apart_and_say_how_to_mend_them() {
     let (_directory, log, _writer) = log_of(shop());
     let relay = Stub::new(&log).await;

@@ -24,7 +24,7 @@ use super::options::{Relay, RelayOptions};
 use super::place::{Answer, Place, Start, Wrong};
 use super::source::SourceInfo;
 use super::unpack::Unpack;
-use crate::limits::{HEARTBEATS_SILENT, WINDOW_BYTES_LEAST};
+use crate::limits::{GONE_ROUNDS_MAX, HEARTBEATS_SILENT, WINDOW_BYTES_LEAST};
 use tidemill_event::chain;
 
 /// What a feed and its task share.
@@ -87,7 +87,8 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Runs until nobody takes windows any more, or until every relay has refused: then the error is its last word.
+    /// Runs until nobody takes windows any more, or until every relay has refused: then the error is its last word. So it is
+    /// when what follows is gone from a relay that answers, and the others have given nothing for some rounds.
     pub(crate) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let count = shared.relays.len();
@@ -105,7 +106,9 @@ impl Follower {
             };
             self.note(&shared.relays[at], error.as_ref());
             refusals[at] = error.as_ref().is_some_and(ClientError::is_final);
-            if let Some(error) = error.filter(|_| refusals.iter().all(|refused| *refused)) {
+            let is_gone = matches!(error, Some(ClientError::TooOld { .. }));
+            let is_last = is_gone && failures as usize >= GONE_ROUNDS_MAX * count;
+            if let Some(error) = error.filter(|_| is_last || refusals.iter().all(|refused| *refused)) {
                 // A closed channel says that nobody wants to know.
                 let _ = self.items.send(Err(error)).await;
                 return;
