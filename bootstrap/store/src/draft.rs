@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Manifest, StoreError, TableId, TableState};
+use tidemill_event::{Position, TableName};
+
+use crate::{Dropped, Manifest, StoreError, TableId, TableState};
 
 /// The head of a store, for a change. What was changed is found by comparing.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +21,21 @@ impl Draft {
         let id = self.manifest.next_table;
         self.manifest.next_table += 1;
         id
+    }
+
+    /// Takes a table away, as of that position.
+    pub fn drop_table(&mut self, id: TableId, at: Position) {
+        if let Some(table) = self.tables.remove(&id) {
+            self.tell_dropped(table.name, at);
+        }
+    }
+
+    /// Notes that there is no table of that name since then. The newest time is enough: who has less has less than every
+    /// older one, or none of it.
+    pub fn tell_dropped(&mut self, table: TableName, at: Position) {
+        let dropped = &mut self.manifest.dropped;
+        dropped.retain(|other| other.table != table);
+        dropped.push(Dropped { table, at });
     }
 
     /// Refuses a change that contradicts itself or goes back behind `head`.

@@ -3,21 +3,17 @@
 //! First everything is listed, then manifests are read: whatever is committed meanwhile points only to what the newest of
 //! them points to, or to what is so new that it stays. So it is safe beside the writer, and even beside its successor.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde::Deserialize;
 
+use crate::delta_lake::DELTA_LOG;
 use crate::latest::{LATEST, split_version};
 use crate::limits::{GRACE_MIN, KEEP_MANIFESTS_MIN, PIN_SLACK, STATES_AT_ONCE};
 use crate::manifest::manifest_path;
+use crate::named::Marked;
 use crate::pin::{self, micros};
-use crate::{
-    BaseFile, CloneProgress, Retention, Store, StoreError, TablePhase, TableRef, TableState, Writer,
-};
-
-/// The name of the list of a version's files.
-const VERSION_FILE: &str = "_manifest.json";
+use crate::{Retention, Store, StoreError, Writer};
 
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,12 +34,12 @@ struct Listed {
     changed_us: i64,
 }
 
-/// What has to stay.
+/// What is to go.
 #[derive(Debug, Default)]
-struct Marked {
-    objects: HashSet<String>,
-    /// Directories of versions, with all that is in them.
-    versions: HashSet<String>,
+struct Unmarked<'a> {
+    /// What tells people of tables that have no version any more, by their directories.
+    told: BTreeMap<&'a str, Vec<&'a Listed>>,
+    objects: Vec<&'a Listed>,
 }
 
 impl Writer {
@@ -51,32 +47,59 @@ impl Writer {
     /// hints again. Objects of other names than this store gives are left alone.
     pub async fn collect_garbage(&self, keep: &Retention, now_us: i64) -> Result<Swept, StoreError> {
         self.tell_all().await;
-        self.store().collect_garbage(keep, now_us).await
+        self.collect(keep, now_us).await
+    }
+
+    async fn collect(&self, keep: &Retention, now_us: i64) -> Result<Swept, StoreError> {
+        let store = self.store();
+        let listed = store.list_all().await?;
+        let mut swept = Swept::default();
+        let Some(marked) = store.let_go(&listed, keep, now_us, &mut swept).await? else { return Ok(swept) };
+        let oldest_us = now_us.saturating_sub(micros(keep.grace.max(GRACE_MIN)));
+        let unmarked = unmarked(&listed, &marked, oldest_us);
+        for (root, objects) in unmarked.told {
+            // A table that was made again is published by nobody meanwhile.
+            let _quiet = self.quiet().await;
+            if !self.publishes(root) {
+                store.sweep(&objects, &mut swept).await?;
+            }
+        }
+        // What says that a version is whole goes before its files.
+        let (first, then): (Vec<&Listed>, Vec<&Listed>) =
+            unmarked.objects.iter().partition(|object| !object.path.ends_with(".parquet"));
+        store.sweep(&first, &mut swept).await?;
+        store.sweep(&then, &mut swept).await?;
+        Ok(swept)
     }
 }
 
 impl Store {
-    async fn collect_garbage(&self, keep: &Retention, now_us: i64) -> Result<Swept, StoreError> {
-        let listed = self.list_all().await?;
-        let pins = self.running_pins(&listed, now_us).await?;
+    /// Removes manifests that are not kept any more; what the others, and the pinned ones, point to. `None`: there are none.
+    async fn let_go(
+        &self,
+        listed: &[Listed],
+        keep: &Retention,
+        now_us: i64,
+        swept: &mut Swept,
+    ) -> Result<Option<Marked>, StoreError> {
+        let pins = self.running_pins(listed, now_us).await?;
         let numbers = self.manifests().await?;
-        let Some(newest) = numbers.last().copied() else { return Ok(Swept::default()) };
+        if numbers.is_empty() {
+            return Ok(None);
+        }
         let young = self.oldest_young(&numbers, keep, now_us).await?;
         let pinned: BTreeSet<u64> = pins.values().copied().filter(|n| numbers.contains(n)).collect();
         let oldest = pinned.first().map_or(young, |pinned| young.min(*pinned));
-        let mut swept = Swept::default();
         // The oldest first and one by one, so that there never is a gap.
         for number in numbers.iter().take_while(|number| **number < oldest) {
             self.remove(&manifest_path(*number)).await?;
             swept.manifests += 1;
         }
-        let roots = numbers.into_iter().filter(|number| *number >= young || pinned.contains(number));
-        let mut marked = self.mark(roots.collect()).await?;
-        self.mark_older(newest, &mut marked).await?;
+        let mut marked = self.named().lock().await.marked(self, &numbers, young).await?;
+        let apart: Vec<u64> = pinned.into_iter().filter(|number| *number < young).collect();
+        marked.manifests(self, &apart).await?;
         marked.objects.extend(pins.into_keys());
-        let oldest_us = now_us.saturating_sub(micros(keep.grace.max(GRACE_MIN)));
-        self.sweep(&unmarked(&listed, &marked, oldest_us), &mut swept).await?;
-        Ok(swept)
+        Ok(Some(marked))
     }
 
     async fn list_all(&self) -> Result<Vec<Listed>, StoreError> {
@@ -119,108 +142,19 @@ impl Store {
         Ok(numbers.last().copied().unwrap_or_default())
     }
 
-    /// What those manifests point to.
-    async fn mark(&self, roots: Vec<u64>) -> Result<Marked, StoreError> {
-        let mut marked = Marked::default();
-        let mut states: BTreeMap<String, TableRef> = BTreeMap::new();
-        let mut manifests =
-            stream::iter(roots).map(|number| self.manifest(number)).buffer_unordered(STATES_AT_ONCE);
-        while let Some(manifest) = manifests.try_next().await? {
-            let Some(manifest) = manifest else { continue };
-            marked.objects.extend(manifest.log.iter().map(|segment| segment.object.path.clone()));
-            for table in manifest.tables.values() {
-                if !states.contains_key(&table.state.path) {
-                    states.insert(table.state.path.clone(), table.clone());
-                }
-            }
-        }
-        // Owned, so that the whole can run as a task of its own.
-        let refs: Vec<TableRef> = states.values().cloned().collect();
-        let read = |table: TableRef| async move { self.table(&table).await };
-        let mut tables = stream::iter(refs).map(read).buffer_unordered(STATES_AT_ONCE);
-        while let Some(table) = tables.try_next().await? {
-            marked.table(&table);
-        }
-        drop(tables);
-        marked.objects.extend(states.into_keys());
-        Ok(marked)
-    }
-
-    /// The versions that were published before and are kept.
-    async fn mark_older(&self, newest: u64, marked: &mut Marked) -> Result<(), StoreError> {
-        let Some(newest) = self.manifest(newest).await? else { return Ok(()) };
-        for table in newest.tables.values() {
-            for version in &self.table(table).await?.older {
-                let list = format!("{version}/{VERSION_FILE}");
-                if let Some(bytes) = self.read_if_there(&list).await? {
-                    let files: VersionFile = serde_json::from_slice(&bytes)
-                        .map_err(|error| self.damaged(&list, error.to_string()))?;
-                    marked.objects.extend(files.files.into_iter().map(|file| file.object.path));
-                }
-                marked.versions.insert(version.clone());
-            }
-        }
-        Ok(())
-    }
-
-    /// What says that a version is whole goes before its files.
     async fn sweep(&self, objects: &[&Listed], swept: &mut Swept) -> Result<(), StoreError> {
-        let (first, then): (Vec<&Listed>, Vec<&Listed>) =
-            objects.iter().partition(|object| !object.path.ends_with(".parquet"));
-        for objects in [first, then] {
-            let objects: Vec<(String, u64)> = objects.iter().map(|o| (o.path.clone(), o.bytes)).collect();
-            let remove =
-                |(path, bytes): (String, u64)| async move { self.remove(&path).await.map(|()| bytes) };
-            let mut removed = stream::iter(objects).map(remove).buffer_unordered(STATES_AT_ONCE);
-            while let Some(bytes) = removed.try_next().await? {
-                swept.objects += 1;
-                swept.bytes += bytes;
-            }
+        let objects: Vec<(String, u64)> = objects.iter().map(|o| (o.path.clone(), o.bytes)).collect();
+        let remove = |(path, bytes): (String, u64)| async move { self.remove(&path).await.map(|()| bytes) };
+        let mut removed = stream::iter(objects).map(remove).buffer_unordered(STATES_AT_ONCE);
+        while let Some(bytes) = removed.try_next().await? {
+            swept.objects += 1;
+            swept.bytes += bytes;
         }
         Ok(())
     }
-}
-
-/// The list of a version's files, in its directory: what is needed of a [`crate::BaseVersion`].
-#[derive(Deserialize)]
-struct VersionFile {
-    files: Vec<VersionObject>,
-}
-
-#[derive(Deserialize)]
-struct VersionObject {
-    object: VersionPath,
-}
-
-#[derive(Deserialize)]
-struct VersionPath {
-    path: String,
 }
 
 impl Marked {
-    fn table(&mut self, table: &TableState) {
-        if let Some(base) = &table.base {
-            self.versions.extend(base.path.clone());
-            self.files(&base.files);
-        }
-        let runs = table.runs.iter().chain(&table.merged_runs);
-        self.objects.extend(runs.map(|run| run.object.path.clone()));
-        match &table.phase {
-            TablePhase::Cloning(clone) | TablePhase::Stale { clone: Some(clone), .. } => self.clone(clone),
-            TablePhase::Ready | TablePhase::Stale { clone: None, .. } => {}
-        }
-    }
-
-    fn clone(&mut self, clone: &CloneProgress) {
-        for chunk in &clone.chunks {
-            self.files(&chunk.files);
-        }
-    }
-
-    fn files(&mut self, files: &[BaseFile]) {
-        self.objects.extend(files.iter().map(|file| file.object.path.clone()));
-    }
-
     fn has(&self, path: &str, version: Option<&str>) -> bool {
         self.objects.contains(path) || version.is_some_and(|version| self.versions.contains(version))
     }
@@ -235,8 +169,8 @@ enum Kind<'a> {
     Alone,
     /// Belongs to the version of that directory.
     InVersion(&'a str),
-    /// Tells of the newest version of that table.
-    Latest(&'a str),
+    /// Tells people of the versions of that table.
+    Told(&'a str),
     Foreign,
 }
 
@@ -253,27 +187,30 @@ fn kind(path: &str) -> Kind<'_> {
         (_, name, Some(_)) if name.starts_with("snap-") => {
             Kind::InVersion(&path[..top.len() + 1 + name.len()])
         }
-        (_, LATEST, None) => Kind::Latest(top),
+        (_, LATEST, None) | (_, DELTA_LOG, Some(_)) => Kind::Told(top),
         _ => Kind::Foreign,
     }
 }
 
-/// What is to go: nothing points to it, and it is old; a version as old as its youngest object.
-fn unmarked<'a>(listed: &'a [Listed], marked: &Marked, oldest_us: i64) -> Vec<&'a Listed> {
-    let mut found = Vec::new();
+/// What is to go: nothing points to it, and it is old; what belongs together as old as the youngest of it.
+fn unmarked<'a>(listed: &'a [Listed], marked: &Marked, oldest_us: i64) -> Unmarked<'a> {
+    let mut found = Unmarked::default();
     let mut versions: BTreeMap<&str, Vec<&Listed>> = BTreeMap::new();
     for object in listed {
         match kind(&object.path) {
             Kind::InVersion(version) if !marked.has(&object.path, Some(version)) => {
                 versions.entry(version).or_default().push(object);
             }
-            Kind::Alone if !marked.has(&object.path, None) => found.push(object),
-            Kind::Latest(root) if !marked.has_version_of(root) => found.push(object),
+            Kind::Alone if !marked.has(&object.path, None) => found.objects.push(object),
+            Kind::Told(root) if !marked.has_version_of(root) => {
+                found.told.entry(root).or_default().push(object);
+            }
             _ => {}
         }
     }
-    found.retain(|object| object.changed_us < oldest_us);
     let old = |objects: &Vec<&Listed>| objects.iter().all(|object| object.changed_us < oldest_us);
-    found.extend(versions.into_values().filter(old).flatten());
+    found.objects.retain(|object| object.changed_us < oldest_us);
+    found.told.retain(|_, objects| old(objects));
+    found.objects.extend(versions.into_values().filter(old).flatten());
     found
 }

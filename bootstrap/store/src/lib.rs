@@ -24,6 +24,7 @@ mod head;
 mod hints;
 mod latest;
 mod manifest;
+mod named;
 mod pin;
 mod random;
 mod retention;

@@ -174,7 +174,7 @@ pub struct TableState {
     pub schema: StoredSchema,
     /// What orders and identifies its rows.
     pub key: TableKey,
-    /// The fingerprint of the policy that judged everything that is stored, in hexadecimal digits; empty: none did.
+    /// Which policy judged everything that is stored, in the form of who copies; empty: none did. Opaque here.
     pub policy: String,
     /// The live rows as of `at` of each file; `None`: nothing was published yet.
     pub base: Option<BaseVersion>,
@@ -191,8 +191,6 @@ pub struct TableState {
     pub deltas_since: Position,
     /// The next field id; ids are never used twice.
     pub next_field: u32,
-    /// The version of its Delta Lake metadata; `None`: none was written.
-    pub delta_version: Option<u64>,
 }
 
 /// A base version: a complete directory of Parquet files with one schema. `_manifest.json` in that directory has these fields, and
@@ -270,7 +268,6 @@ impl TableState {
             merged_runs: Vec::new(),
             deltas_since: Position::default(),
             next_field,
-            delta_version: None,
         }
     }
 

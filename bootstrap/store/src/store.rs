@@ -13,8 +13,10 @@ use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode};
 
 use crate::cache::Cache;
 use crate::limits::{CACHE_BYTES, PART_BYTES, PARTS_AT_ONCE};
+use crate::named::Named;
 use crate::{Damaged, Manifest, ObjectRef, StoreError, TableState};
 use tidemill_world::objects::CallFailed;
+use tokio::sync::Mutex;
 
 /// A store, for readers. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,13 +35,16 @@ struct Known {
     manifests: Cache<Manifest>,
     /// The highest number of a manifest that was seen.
     newest: AtomicU64,
+    /// What manifests that are kept point to.
+    named: Mutex<Named>,
 }
 
 impl Store {
     /// The store of that source: the directory of its name.
     pub fn new(objects: Arc<dyn ObjectStore>, source: &str) -> Store {
         let newest = AtomicU64::new(0);
-        let known = Known { tables: Cache::new(CACHE_BYTES), manifests: Cache::new(CACHE_BYTES), newest };
+        let (tables, manifests) = (Cache::new(CACHE_BYTES), Cache::new(CACHE_BYTES));
+        let known = Known { tables, manifests, newest, named: Mutex::default() };
         Store { objects, source: source.into(), root: Path::from(source), url: None, known: Arc::new(known) }
     }
 
@@ -196,6 +201,10 @@ impl Store {
 
     pub(crate) fn known_manifests(&self) -> &Cache<Manifest> {
         &self.known.manifests
+    }
+
+    pub(crate) fn named(&self) -> &Mutex<Named> {
+        &self.known.named
     }
 
     /// The highest number of a manifest that was seen; 0: none was.

@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::head::{Head, nothing};
 use crate::hints::Told;
+use crate::latest::split_version;
 use crate::limits::{HEAD_TRUSTED, STATES_AT_ONCE};
 use crate::manifest::{FORMAT, manifest_path};
 use crate::sealed::{seal, unseal};
@@ -333,6 +334,18 @@ impl Writer {
             state.told.all(&self.whole_head());
             self.tell(&mut state).await;
         }
+    }
+
+    /// As long as it is held, nothing is committed and no hint is given.
+    pub(crate) async fn quiet(&self) -> impl Drop + Send + '_ {
+        self.0.state.lock().await
+    }
+
+    /// Whether a table has its published versions in that directory.
+    pub(crate) fn publishes(&self, root: &str) -> bool {
+        let head = self.whole_head();
+        let mut paths = head.tables.values().filter_map(|table| table.base.as_ref()?.path.as_deref());
+        paths.any(|path| split_version(path).0 == root)
     }
 
     /// Tries a call again that may succeed by itself.

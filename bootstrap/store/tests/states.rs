@@ -125,7 +125,6 @@ fn state(phase: TablePhase) -> TableState {
         runs: vec![run.clone()],
         merged_runs: vec![run],
         deltas_since: at(700),
-        delta_version: Some(4),
         ..TableState::new(
             3,
             TableName::new("shop", "orders"),
@@ -150,6 +149,14 @@ fn manifests_and_states_are_those_of_earlier_releases() {
     let stale = TablePhase::Stale { reason: "its log was lost".into(), since: at(899), clone: Some(clone) };
     check("state-stale.json", &TableState { key: TableKey::WholeRow, base: None, ..state(stale) });
     check("version.json", &state(TablePhase::Ready).base.unwrap());
+}
+
+#[test]
+fn a_state_of_an_earlier_release_names_the_version_of_its_delta_lake_metadata_and_is_read() {
+    let state = state(TablePhase::Ready);
+    let mut json = serde_json::to_value(&state).unwrap();
+    json["delta_version"] = 4.into();
+    assert_eq!(serde_json::from_value::<TableState>(json).unwrap(), state);
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ use actions::{Action, Add, Base, CommitInfo, Format, MetaData, Protocol, Remove,
 
 /// Every so many versions there is a checkpoint.
 const CHECKPOINT_VERSIONS: u64 = 20;
+/// The directory of a table's log, in the table's own.
+pub(crate) const DELTA_LOG: &str = "_delta_log";
 /// What follows the version in the name of a commit, and of a checkpoint.
 const COMMIT: &str = "json";
 const CHECKPOINT: &str = "checkpoint.parquet";
@@ -111,12 +113,14 @@ struct Commit {
     base: Option<Base>,
     metadata: Option<MetaData>,
     files: Vec<Add>,
+    /// Whether readers find where the log begins.
+    is_whole: bool,
 }
 
 impl DeltaLog {
     /// The log of the table in that directory of the object store.
     pub fn new(objects: Arc<dyn ObjectStore>, table: &Path) -> DeltaLog {
-        DeltaLog { objects, directory: table.clone().join("_delta_log") }
+        DeltaLog { objects, directory: table.clone().join(DELTA_LOG) }
     }
 
     /// Makes the base of a table, as that manifest has it, the log's newest version. Answers with that version, or `None` where
@@ -126,6 +130,7 @@ impl DeltaLog {
             return Ok(None);
         };
         let mut last = self.last().await?;
+        let is_whole = last.as_ref().is_none_or(|last| last.is_whole);
         loop {
             if last
                 .as_ref()
@@ -137,7 +142,8 @@ impl DeltaLog {
             let next = last.as_ref().map_or(0, |last| last.version + 1);
             let commit = commit(manifest, state, base, root, last.as_ref());
             if self.create(next, &commit).await? {
-                if next > 0 && next.is_multiple_of(CHECKPOINT_VERSIONS) {
+                // A log whose beginning is gone is one again from here on.
+                if next > 0 && (next.is_multiple_of(CHECKPOINT_VERSIONS) || !is_whole) {
                     self.checkpoint(next, &commit).await?;
                     self.forget(next, state.older.len() as u64).await?;
                 }
@@ -150,8 +156,10 @@ impl DeltaLog {
 
     /// The newest commit.
     async fn last(&self) -> Result<Option<Commit>, DeltaError> {
-        match self.list().await?.into_iter().filter(|(_, kind)| *kind == COMMIT).max() {
-            Some((version, _)) => self.read(version).await.map(Some),
+        let listed = self.list().await?;
+        let is_whole = listed.iter().any(|(version, kind)| *version == 0 || kind == CHECKPOINT);
+        match listed.into_iter().filter(|(_, kind)| *kind == COMMIT).max() {
+            Some((version, _)) => Ok(Some(Commit { is_whole, ..self.read(version).await? })),
             None => Ok(None),
         }
     }

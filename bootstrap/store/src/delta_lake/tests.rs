@@ -52,7 +52,6 @@ fn table(types: &[&str], base: BaseVersion) -> TableState {
         merged_runs: vec![],
         deltas_since: at(0),
         next_field: 100,
-        delta_version: None,
     }
 }
 
