@@ -373,3 +373,62 @@ async fn history_lies_in_a_directory_where_the_url_is_one() {
     let object = store.get(&names.iter().map(|m| &m.location).min().unwrap().clone()).await.unwrap();
     assert_eq!(&object.bytes().await.unwrap()[..4], b"TMSG", "a segment as it lay on disk");
 }
+
+/// What a log gives that begins at 20 and ends at 200, from wherever one asks.
+async fn assert_begins_at_20(log: &Log, when: &str) {
+    for from in [From::After(at(1, 20)), From::Earliest, From::Time(0), From::Time(time_of(30))] {
+        let mut reader = log.reader(from.clone()).unwrap();
+        assert_eq!(scns_of(&read_to(&mut reader, 200).await), tens(30, 200), "{when}: {from:?}");
+    }
+    let mut later = log.reader(From::After(at(1, 30))).unwrap();
+    assert_eq!(scns_of(&read_to(&mut later, 200).await), tens(40, 200), "{when}");
+}
+
+#[tokio::test]
+async fn a_segment_that_only_says_where_the_log_begins_goes_to_history_before_the_one_that_begins_there_too()
+{
+    let whole = |directory: &std::path::Path| LogConfig { segment_bytes: 1 << 20, ..tiny(directory) };
+    // The directory is kept, lost, or an old copy of it is put back; what was begun goes to history at once or later.
+    for (is_archived, fate) in
+        [(false, "kept"), (true, "kept"), (true, "lost"), (false, "old"), (true, "old")]
+    {
+        let when = format!("archived at once: {is_archived}, {fate}");
+        for config in [tiny, whole] as [fn(&std::path::Path) -> LogConfig; 2] {
+            let (dir, old, (store, _)) = (tempdir().unwrap(), tempdir().unwrap(), faulty_store());
+            let log = tiered(config(dir.path()), history(&store)).await;
+            let mut writer = log.writer().unwrap();
+            writer.append(&idle(20, 20)).unwrap();
+            writer.close().unwrap();
+            if is_archived {
+                log.archive_now().await.unwrap();
+            }
+            drop(log);
+            let there = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+            for file in there.filter(|path| path.is_file()) {
+                std::fs::copy(&file, old.path().join(file.file_name().unwrap())).unwrap();
+            }
+            if fate == "lost" {
+                std::fs::remove_dir_all(dir.path()).unwrap();
+            }
+            let log = tiered(config(dir.path()), history(&store)).await;
+            assert_eq!(log.checkpoint().unwrap().position, at(1, 20), "{when}");
+            let mut writer = log.writer().unwrap();
+            writer.append(&window(20, &[30, 40])).unwrap();
+            append_tens(&mut writer, 50, 200);
+            assert_begins_at_20(&log, &when).await;
+            writer.close().unwrap();
+            log.archive_now().await.unwrap();
+            assert!(log.history_stats().unwrap().segment_count > 1, "{when}");
+            assert_begins_at_20(&log, &when).await;
+            drop(log);
+            let directory = if fate == "old" { old.path() } else { dir.path() };
+            let log = tiered(config(directory), history(&store)).await;
+            assert_begins_at_20(&log, &format!("{when}, opened again")).await;
+            drop(log);
+            std::fs::remove_dir_all(directory).unwrap();
+            let log = tiered(config(directory), history(&store)).await;
+            assert_eq!(log.checkpoint().unwrap().position, at(1, 200), "{when}");
+            assert_begins_at_20(&log, &format!("{when}, from history alone")).await;
+        }
+    }
+}
