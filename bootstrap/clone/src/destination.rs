@@ -61,7 +61,7 @@ pub struct CopyId {
 pub enum Resumed {
     /// Nothing is left to do.
     Complete {
-        /// The fingerprint of the policy that judged it.
+        /// The [`crate::Stamp`] of the policy that judged it.
         policy: String,
     },
     /// Some chunks are done.
@@ -82,7 +82,7 @@ pub struct TableCopy {
     pub stored: Arc<TableSchema>,
     /// What identifies the rows: ordinals in `stored`.
     pub key: SourceKey,
-    /// The fingerprint of the policy.
+    /// The [`crate::Stamp`] of the policy.
     pub policy: String,
 }
 

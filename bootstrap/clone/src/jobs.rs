@@ -18,8 +18,8 @@ use crate::sessions::{Lease, Sessions};
 use crate::table::Work;
 use crate::trouble::{Patience, Trouble};
 use crate::{
-    ChunkRows, CloneControl, CloneOptions, CopyId, Destination, Marks, Plan, Policy, Resumed, TableCopy,
-    TableReads,
+    ChunkRows, CloneControl, CloneOptions, CopyId, Destination, Marks, Plan, Policy, Resumed, Stamp,
+    TableCopy, TableReads,
 };
 
 /// What every job needs.
@@ -77,19 +77,20 @@ impl<E: Extract, D: Destination, M: Marks> Site<E, D, M> {
     async fn try_begin(&self, table: &TableName, anew: bool) -> Result<Begun, Trouble> {
         let mut source = self.described(table).await?;
         let reads = self.policy.reads(&source.schema).map_err(|error| Trouble::of_policy(table, error))?;
-        let Some(reads) = reads else { return Ok(Begun::Declined) };
+        let stamp = self.policy.stamp(&source.schema).map_err(|error| Trouble::of_policy(table, error))?;
+        let (Some(reads), Some(policy)) = (reads, stamp) else { return Ok(Begun::Declined) };
         let key = stored_key(&source, &reads);
         if key == SourceKey::Nothing {
             (source.key, source.index) = (SourceKey::Nothing, None);
         }
-        let policy = self.policy.fingerprint();
         let (schema, stored) = (Arc::clone(&source.schema), Arc::clone(&reads.schema));
         let copy = TableCopy { source: schema, stored, key, policy: policy.clone() };
+        let is_same = |before: &str| Stamp::of(before).stores_as(Stamp::of(&policy));
         let resumed = if anew { None } else { self.destination.resume(&copy).await? };
         let (plan, done) = match resumed {
-            Some(Resumed::Complete { policy: before }) if before == policy => return Ok(Begun::Complete),
+            Some(Resumed::Complete { policy: before }) if is_same(&before) => return Ok(Begun::Complete),
             Some(Resumed::Begun { plan, done })
-                if plan.source_schema == source.schema.id().to_string() && plan.policy == policy =>
+                if plan.source_schema == source.schema.id().to_string() && is_same(&plan.policy) =>
             {
                 (plan, done)
             }

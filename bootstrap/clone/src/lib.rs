@@ -22,6 +22,7 @@ mod destination;
 mod marks;
 mod plan;
 mod policy;
+mod stamp;
 
 // The destinations.
 mod consumer;
@@ -49,4 +50,5 @@ pub use options::CloneOptions;
 pub use plan::Plan;
 pub use policy::{Policy, TableReads};
 pub use snapshot::SnapshotDestination;
+pub use stamp::Stamp;
 pub use status::{CloneStatus, Gate, TableProgress, TableStage};

@@ -14,7 +14,7 @@ pub struct Plan {
     pub copy: String,
     /// The schema at the source, by its fingerprint in hexadecimal digits.
     pub source_schema: String,
-    /// The fingerprint of the policy, in hexadecimal digits; empty: none judges.
+    /// The [`crate::Stamp`] of the policy.
     pub policy: String,
     /// The schema of the rows that are stored: the table's, once the copy is complete.
     pub schema: StoredSchema,

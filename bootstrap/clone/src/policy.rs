@@ -1,5 +1,6 @@
 //! The stream's own policy, asked about the rows of a copy: what it declines, masks or drops there is nowhere here.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow_array::{RecordBatch, new_null_array};
@@ -10,9 +11,17 @@ use tidemill_fetchers_api::extract::{Comparison, Condition};
 use tidemill_sandbox::{GuestError, PolicyStage};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::Stamp;
+
 /// The policy of a source, or none. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Policy(Option<Arc<Mutex<PolicyStage>>>);
+pub struct Policy(Option<Arc<Pool>>);
+
+/// Instances of one policy: so many can judge at a time.
+struct Pool {
+    stages: Vec<Arc<Mutex<PolicyStage>>>,
+    turn: AtomicUsize,
+}
 
 /// What is read of a table, and as what it is stored.
 #[derive(Clone, Debug)]
@@ -33,23 +42,38 @@ impl Policy {
 
     /// That of the source's stream.
     pub fn shared(stage: Arc<Mutex<PolicyStage>>) -> Policy {
-        Policy(Some(stage))
+        Policy(Some(Arc::new(Pool { stages: vec![stage], turn: AtomicUsize::new(0) })))
+    }
+
+    /// As many instances of it as there are readers: none waits for another one's rows to be judged.
+    pub fn for_readers(stage: Arc<Mutex<PolicyStage>>, readers: usize) -> Result<Policy, GuestError> {
+        let another = |_| Ok(Arc::new(Mutex::new(stage.lock().expect("no holder panics").another()?)));
+        let mut stages = (1..readers).map(another).collect::<Result<Vec<_>, GuestError>>()?;
+        stages.push(stage);
+        Ok(Policy(Some(Arc::new(Pool { stages, turn: AtomicUsize::new(0) }))))
     }
 
     /// What it is, in hexadecimal digits; empty: none.
     pub fn fingerprint(&self) -> String {
-        let Some(stage) = &self.0 else { return String::new() };
-        let fingerprint = stage.lock().expect("no holder panics").fingerprint();
-        fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.0.as_ref().map_or_else(String::new, |pool| hex(pool.ask(|stage| stage.fingerprint())))
+    }
+
+    /// What is kept with the rows of that table that it has judged: see [`Stamp`]. `None`: nothing of it is stored.
+    pub fn stamp(&self, schema: &Arc<TableSchema>) -> Result<Option<String>, GuestError> {
+        let decided = match &self.0 {
+            None => Some(PolicyStage::decided_by_none(schema)),
+            Some(pool) => guest_code(|| pool.ask(|stage| stage.decided(schema)))?,
+        };
+        Ok(decided.map(|decided| Stamp::write(&self.fingerprint(), Some(&hex(decided)))))
     }
 
     /// What is read of a table; `None`: nothing of it is stored.
     pub fn reads(&self, schema: &Arc<TableSchema>) -> Result<Option<TableReads>, GuestError> {
-        let Some(stage) = &self.0 else {
+        let Some(pool) = &self.0 else {
             let columns = (0..schema.columns().len() as u32).collect();
             return Ok(Some(TableReads { columns, conditions: vec![], schema: Arc::clone(schema) }));
         };
-        let reads = guest_code(|| stage.lock().expect("no holder panics").reads(schema))?;
+        let reads = guest_code(|| pool.ask(|stage| stage.reads(schema)))?;
         Ok(reads.map(|reads| TableReads {
             columns: reads.columns,
             conditions: reads.conditions.iter().map(condition).collect(),
@@ -65,16 +89,27 @@ impl Policy {
         reads: &TableReads,
         rows: RecordBatch,
     ) -> Result<RecordBatch, GuestError> {
-        let Some(stage) = &self.0 else { return Ok(rows) };
+        let Some(pool) = &self.0 else { return Ok(rows) };
         let rows = widened(schema, &reads.columns, &rows);
-        let judged = guest_code(|| {
-            let mut stage = stage.lock().expect("no holder panics");
-            let window = inserts(stage.source(), schema, rows);
-            stage.apply(window)
-        })?;
+        let judge = |stage: &mut PolicyStage| stage.apply(inserts(stage.source(), schema, rows));
+        let judged = guest_code(|| pool.ask(judge))?;
         let left = judged.tables.into_iter().next().map(|changes| changes.rows);
         Ok(left.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(reads.schema.arrow()))))
     }
+}
+
+impl Pool {
+    /// Asks an instance that nobody asks at the moment; where there is none, the one whose turn it is.
+    fn ask<T>(&self, question: impl FnOnce(&mut PolicyStage) -> T) -> T {
+        let (count, first) = (self.stages.len(), self.turn.fetch_add(1, Ordering::Relaxed));
+        let free = (0..count).find_map(|at| self.stages[first.wrapping_add(at) % count].try_lock().ok());
+        let mut stage = free.unwrap_or_else(|| self.stages[first % count].lock().expect("no holder panics"));
+        question(&mut stage)
+    }
+}
+
+fn hex(bytes: [u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Guest code runs for long on the runtime's thread, which is told so where it can do something about it.

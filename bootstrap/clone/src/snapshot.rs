@@ -11,7 +11,7 @@ use tidemill_bootstrap_store::{
 use tidemill_event::{Remedy, TableName};
 use tidemill_fetchers_api::extract::SourceKey;
 
-use crate::{BoxError, ChunkRows, CopyId, Destination, DestinationError, Plan, Resumed, TableCopy};
+use crate::{BoxError, ChunkRows, CopyId, Destination, DestinationError, Plan, Resumed, Stamp, TableCopy};
 
 /// For so many chunks that are recorded, one that is done may wait to be: each commit writes the table's state anew, and that
 /// of a large copy is large. A crash loses what waits, a 64th of the copy at most.
@@ -177,7 +177,8 @@ fn begin(draft: &mut Draft, copy: &TableCopy) -> Plan {
     }
     // What another policy let through, this one may not: nothing of it counts.
     let judged = progress(&table.phase).and_then(|copy| Plan::of(copy).ok()).map(|plan| plan.policy);
-    if !table.runs.is_empty() && judged.as_ref().unwrap_or(&table.policy) != &copy.policy {
+    let judged = judged.unwrap_or_else(|| table.policy.clone());
+    if !table.runs.is_empty() && !Stamp::of(&judged).stores_as(Stamp::of(&copy.policy)) {
         table.invalidate(applied, "its policy is another one now");
     }
     let schema = table.copy_schema(&copy.stored);

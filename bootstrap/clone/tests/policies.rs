@@ -8,15 +8,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Schema};
 use support::follow::{Follower, changes, extract};
 use support::stored::{rows, store, writer};
 use tidemill_bootstrap_clone::{
     CloneControl, CloneError, CloneOptions, Cloner, Policy, SnapshotDestination, TableStage,
 };
-use tidemill_event::TableName;
+use tidemill_event::{ColumnSchema, TableName, TableSchema};
 use tidemill_fetchers_api::{Judge, Start};
 use tidemill_sandbox::{GuestConfig, PolicyStage, Sandbox, SandboxConfig};
 use tidemill_servers::{Kind, Options, Server};
@@ -107,6 +108,47 @@ async fn b31_b52_a_copy_has_what_the_stream_has_and_reads_nothing_that_is_not_st
         );
         assert!(status.rows_read < 300, "{kind}: {}", status.rows_read);
     }
+}
+
+fn people() -> Arc<TableSchema> {
+    let text = |name| ColumnSchema::new(name, DataType::Utf8, "varchar(60)", true);
+    let id = ColumnSchema::new("id", DataType::Int64, "bigint", false);
+    let age = ColumnSchema::new("age", DataType::Int32, "int", true);
+    let columns = vec![id, text("name"), text("email"), text("phone"), text("note"), age];
+    TableSchema::new(TableName::new("d", "people"), columns, vec![0])
+}
+
+#[test]
+fn b28_a_reader_does_not_wait_for_the_rows_of_another_and_is_told_the_same() {
+    let (stage, schema) = (policy(POLICY), people());
+    let judges = Policy::for_readers(Arc::clone(&stage), 3).unwrap();
+    let reads = judges.reads(&schema).unwrap().unwrap();
+    let names: Vec<String> =
+        (0..200).map(|id| if id % 5 == 0 { "nobody" } else { "some" }.to_owned()).collect();
+    let column = |ordinal: &u32| -> ArrayRef {
+        match ordinal {
+            0 => Arc::new(Int64Array::from_iter_values(0..200)),
+            5 => Arc::new(Int32Array::from_iter_values((0..200).map(|id| id % 40))),
+            _ => Arc::new(StringArray::from(names.clone())),
+        }
+    };
+    let field = |ordinal: &u32| schema.arrow().field(*ordinal as usize).clone();
+    let fields: Vec<_> = reads.columns.iter().map(field).collect();
+    let columns = reads.columns.iter().map(column).collect();
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let expected = Policy::shared(policy(POLICY)).judge(&schema, &reads, rows.clone()).unwrap();
+    assert_eq!(expected.num_rows(), 80);
+    // The first reader's rows are being judged as long as this is held.
+    let _busy = stage.lock().unwrap();
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                for _ in 0..3 {
+                    assert_eq!(judges.judge(&schema, &reads, rows.clone()).unwrap(), expected);
+                }
+            });
+        }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

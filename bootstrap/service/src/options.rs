@@ -43,6 +43,8 @@ pub struct ServiceOptions {
     pub collect_every: Duration,
     /// What becomes of a log that went on without us.
     pub on_gap: OnGap,
+    /// The fingerprint of the policy that judged what is followed; empty: none did. It is kept with tables that the log makes.
+    pub policy: String,
 }
 
 impl Default for ServiceOptions {
@@ -61,6 +63,7 @@ impl Default for ServiceOptions {
             now_us: WriterOptions::default().now_us,
             collect_every: Duration::from_secs(10 * 60),
             on_gap: OnGap::Stop,
+            policy: String::new(),
         }
     }
 }

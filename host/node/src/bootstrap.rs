@@ -2,10 +2,14 @@
 //! service that follows a source's log into it and has tables copied. What is done with windows and rows is
 //! `tidemill-bootstrap-service`'s.
 
+mod judged;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_bootstrap_clone::{CloneControl, CloneError, CloneOptions, Cloner, Policy, SnapshotDestination};
+use tidemill_bootstrap_clone::{
+    CloneControl, CloneError, CloneOptions, Cloner, Policy, SnapshotDestination, Stamp,
+};
 use tidemill_bootstrap_service::{
     FollowError, Follower, Handle, OnGap, ServeLimits, ServiceOptions, SnapshotServer,
 };
@@ -13,7 +17,9 @@ use tidemill_bootstrap_store::{
     CommitError, DeltaLake, Retention, Store, StoreError, TablePhase, Writer, WriterOptions,
 };
 use tidemill_client::Feed;
-use tidemill_event::{Checkpoint, EventKind, Phase, Remedy, Span, TableName, Timeline, Window, chain};
+use tidemill_event::{
+    Checkpoint, EventKind, Phase, Position, Remedy, Span, TableName, Timeline, Window, chain,
+};
 use tidemill_fetchers_api::FetchError;
 use tidemill_fetchers_api::extract::Extract;
 use tidemill_fetchers_mysql::{MySqlExtract, read_statement};
@@ -118,6 +124,8 @@ pub struct BootstrapService {
     ended: watch::Sender<Option<String>>,
     /// These are copied anew, whatever the store has.
     anew: Vec<TableName>,
+    /// Where the log ended when this process began: what it has up to there was judged by policies of before.
+    judged_before: Option<Position>,
 }
 
 /// Why a service ended.
@@ -171,7 +179,10 @@ pub fn open_service(
         (None, SourceKind::Relay | SourceKind::BinlogFiles) => None,
     };
     // One of its own: the stream does not wait for what a clone judges.
-    let policy = fetch::open_policy(name, source, guests)?;
+    let policy = match fetch::open_policy(name, source, guests)? {
+        Some(policy) => Policy::for_readers(policy, bootstrap.clone.connections as usize)?,
+        None => Policy::none(),
+    };
     let (follower, seen) = watch::channel(None);
     let (asked, is_asked) = watch::channel(false);
     let (ended, has_ended) = watch::channel(None);
@@ -188,12 +199,13 @@ pub fn open_service(
         log: log.clone(),
         tables: bootstrap.tables.iter().map(|t| TablePattern::parse(t).expect("validated")).collect(),
         extract,
-        policy: policy.map_or_else(Policy::none, Policy::shared),
+        policy,
         handle,
         follower,
         asked,
         ended,
         anew: vec![],
+        judged_before: log.checkpoint().map(|end| end.position),
     })
 }
 
@@ -227,16 +239,24 @@ impl BootstrapService {
     async fn once(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), BootstrapError> {
         let options = WriterOptions { hints: vec![Arc::new(DeltaLake)], ..WriterOptions::default() };
         let writer = self.handle.store.open_writer(options).await?;
+        if !judged::is_all_judged(&self.policy, &writer) {
+            let extract = self.extract.as_ref();
+            judged::judge_again(&self.policy, extract, &writer, Stamp::UNSURE).await?;
+            self.catch_up(&writer, stop).await?;
+            if *stop.borrow() {
+                return Ok(());
+            }
+            judged::judge_again(&self.policy, extract, &writer, &self.policy.fingerprint()).await?;
+        }
         self.begin_anew(&writer).await?;
         let clones = self.handle.clones.clone();
-        let mut follower =
-            Follower::open(writer.clone(), clones.clone(), service_options(&self.config), read_statement)
-                .await?;
+        let options = ServiceOptions { policy: self.policy.fingerprint(), ..service_options(&self.config) };
+        let mut follower = Follower::open(writer.clone(), clones.clone(), options, read_statement).await?;
         let handle = follower.handle();
         self.follower.send_replace(Some(handle.clone()));
         info!(source = %self.handle.source, "snapshot storage follows");
         let Some(extract) = self.extract.clone() else {
-            return self.follow(&mut follower, stop).await;
+            return self.follow(&mut follower, stop, None).await;
         };
         let cloner = Cloner::new(
             extract.clone(),
@@ -251,21 +271,37 @@ impl BootstrapService {
             Ok::<(), BootstrapError>(())
         };
         tokio::select! {
-            followed = self.follow(&mut follower, stop) => followed,
+            followed = self.follow(&mut follower, stop, None) => followed,
             // It runs as long as the follower does, unless it fails.
             Err(error) = copying => Err(error),
         }
     }
 
-    /// Follows the log, also over a stretch of it that is gone where the configuration wants that.
+    /// Follows what policies of before have let through. Nothing is copied meanwhile.
+    async fn catch_up(
+        &self,
+        writer: &Writer,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), BootstrapError> {
+        let Some(end) = self.judged_before else { return Ok(()) };
+        let options = ServiceOptions { policy: Stamp::UNSURE.to_owned(), ..service_options(&self.config) };
+        let nobody = CloneControl::default();
+        let mut follower = Follower::open(writer.clone(), nobody, options, read_statement).await?;
+        self.follower.send_replace(Some(follower.handle()));
+        info!(source = %self.handle.source, upto = %end, "follows what older policies let through");
+        self.follow(&mut follower, stop, Some(end)).await
+    }
+
+    /// Follows the log, also over a stretch of it that is gone where the configuration wants that; to its end, or up to there.
     async fn follow(
         &self,
         follower: &mut Follower,
         stop: &mut watch::Receiver<bool>,
+        until: Option<Position>,
     ) -> Result<(), BootstrapError> {
         let copies_anew = self.config.on_gap == config::OnGap::Clone;
         loop {
-            let gap = match self.feed(follower).await {
+            let gap = match self.feed(follower, until).await {
                 Ok(feed) => match follower.follow(feed, missing, stopped(stop)).await {
                     // It has marked every table.
                     Err(FollowError::Gap { .. }) if copies_anew => None,
@@ -287,21 +323,18 @@ impl BootstrapService {
         }
     }
 
-    /// Marks the tables whose content is not what the policy of today stores, and those that are to be copied anew.
+    /// Marks the tables that are to be copied anew.
     async fn begin_anew(&mut self, writer: &Writer) -> Result<(), BootstrapError> {
-        let (policy, anew) = (self.policy.fingerprint(), std::mem::take(&mut self.anew));
+        let anew = &self.anew;
         let marked = writer.commit(|draft| {
             let since = draft.manifest.applied.position;
-            for table in draft.tables.values_mut() {
-                let reason = match &table.phase {
-                    TablePhase::Ready if anew.contains(&table.name) => "it was asked for",
-                    TablePhase::Ready if table.policy != policy => "the source's policy is another one now",
-                    _ => continue,
-                };
-                table.invalidate(since, reason);
-            }
+            let ready = draft.tables.values_mut().filter(|table| table.phase == TablePhase::Ready);
+            let asked = ready.filter(|table| anew.contains(&table.name));
+            asked.for_each(|table| table.invalidate(since, "it was asked for"));
         });
-        Ok(marked.await?)
+        marked.await?;
+        self.anew.clear();
+        Ok(())
     }
 
     /// Has every table copied that the source has and the store has not.
@@ -318,10 +351,14 @@ impl BootstrapService {
 
     /// The log from where the store is; of a new store, from the end of the log, which is told first: a copy needs to know
     /// of a place that its rows are not older than.
-    async fn feed(&self, follower: &Follower) -> Result<Chosen, BootstrapError> {
-        let open = |first, from| {
+    async fn feed(&self, follower: &Follower, until: Option<Position>) -> Result<Chosen, BootstrapError> {
+        let open = |first, from: From| {
+            let at = match &from {
+                From::After(at) | From::Executed { after: Some(at), .. } => *at,
+                _ => Position::default(),
+            };
             let feed = LogFeed::open(&self.log, from)?;
-            Ok(Chosen { first, feed, tables: self.tables.clone() })
+            Ok(Chosen { first, feed, tables: self.tables.clone(), at, until })
         };
         if let Some(checkpoint) = follower.start() {
             return open(None, self.log.locate(&checkpoint)?);
@@ -391,9 +428,28 @@ struct Chosen {
     first: Option<Arc<Window>>,
     feed: LogFeed,
     tables: Vec<TablePattern>,
+    /// How far it is.
+    at: Position,
+    /// Where it ends; `None`: with the log.
+    until: Option<Position>,
 }
 
 impl Chosen {
+    fn has_ended(&self) -> bool {
+        self.until.is_some_and(|until| self.at >= until)
+    }
+
+    /// `None`: it lies behind the end.
+    fn given(&mut self, window: Arc<Window>) -> Option<Arc<Window>> {
+        let at = |scn| Position { timeline: window.timeline.number, scn };
+        self.at = at(window.span.after);
+        if self.has_ended() {
+            return None;
+        }
+        self.at = at(window.span.upto);
+        Some(self.window(window))
+    }
+
     fn window(&self, window: Arc<Window>) -> Arc<Window> {
         if self.tables.is_empty() {
             return window;
@@ -416,14 +472,20 @@ impl Feed for Chosen {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        Ok(self.feed.next().await?.map(|window| self.window(window)))
+        if self.has_ended() {
+            return Ok(None);
+        }
+        Ok(self.feed.next().await?.and_then(|window| self.given(window)))
     }
 
     fn try_next(&mut self) -> Result<Option<Arc<Window>>, ReadLog> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        Ok(self.feed.try_next()?.map(|window| self.window(window)))
+        if self.has_ended() {
+            return Ok(None);
+        }
+        Ok(self.feed.try_next()?.and_then(|window| self.given(window)))
     }
 
     fn rewind(&mut self) -> Result<(), ReadLog> {

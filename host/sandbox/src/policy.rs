@@ -2,6 +2,8 @@
 //! table is done by the host (keep, drop, blank, pseudonym, conditions); the guest judges what is left. A policy
 //! that fails stops its source: no row goes on unjudged.
 
+mod fingerprint;
+
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use arrow_array::{Array, ArrayRef, new_null_array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use arrow_schema::DataType;
 use hmac::{Hmac, Mac};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use tidemill_event::{
     ColumnSchema, EventKind, SchemaId, Sensitivity, TableChanges, TableName, TableSchema, Window,
 };
@@ -106,10 +108,18 @@ impl PolicyStage {
         let source = config.source.as_str().into();
         let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
         let secrets: HashMap<_, _> = secrets.into_iter().map(|(name, key)| (name, keyed(&key))).collect();
-        let fingerprint = fingerprint(module, &config, &secrets);
+        let fingerprint = fingerprint::of_policy(module, &config, &secrets);
         let guest = Guest::open(module, config)?;
         let (ids, rulings, declined) = (TableIds::default(), HashMap::new(), HashMap::new());
         Ok(PolicyStage { guest, source, secrets, fingerprint, ids, rulings, declined })
+    }
+
+    /// Another instance of the same policy: it judges as this one does, at the same time.
+    pub fn another(&self) -> Result<PolicyStage, GuestError> {
+        let guest = Guest::open(&self.guest.module, self.guest.config.clone())?;
+        let (ids, rulings, declined) = (TableIds::default(), HashMap::new(), HashMap::new());
+        let (source, secrets) = (Arc::clone(&self.source), self.secrets.clone());
+        Ok(PolicyStage { guest, source, secrets, fingerprint: self.fingerprint, ids, rulings, declined })
     }
 
     /// Whether anything of that table is stored, so that a fetcher need not even decode what is not.
@@ -159,6 +169,21 @@ impl PolicyStage {
     /// stored was judged by another policy.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
+    }
+
+    /// What is decided about that table; `None`: nothing of it is stored. Two policies that decide the same store the same of
+    /// each of its rows. The guest's code and configuration count only where the guest is asked about rows.
+    pub fn decided(&mut self, schema: &Arc<TableSchema>) -> Result<Option<[u8; 32]>, GuestError> {
+        let at = At::nowhere(&self.source).table(schema);
+        let ruling = self.ruling(schema, &at)?;
+        let Decision::Take(plan) = &ruling.decision else { return Ok(None) };
+        let asked = self.guest.config.json.as_str();
+        Ok(Some(fingerprint::of_plan(schema, plan, &self.guest.module, asked, &self.secrets)))
+    }
+
+    /// What no policy decides about a table: everything is stored as it is. See [`PolicyStage::decided`].
+    pub fn decided_by_none(schema: &TableSchema) -> [u8; 32] {
+        fingerprint::of_no_policy(schema)
     }
 
     /// What the guest has counted since the last time.
@@ -426,22 +451,6 @@ fn pseudonyms(array: &ArrayRef, absent: Option<&BooleanBuffer>, name: &str, key:
         column.append_value(&pseudonym);
     }
     Arc::new(column.finish())
-}
-
-fn fingerprint(module: &Module, config: &GuestConfig, secrets: &HashMap<String, Hmac<Sha256>>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(module.hash());
-    hash.update((config.json.len() as u64).to_be_bytes());
-    hash.update(&config.json);
-    let mut names: Vec<&String> = secrets.keys().collect();
-    names.sort();
-    for name in names {
-        hash.update((name.len() as u64).to_be_bytes());
-        hash.update(name);
-        // Tells two secrets apart without holding either.
-        hash.update(secrets[name].clone().chain_update("policy fingerprint").finalize().into_bytes());
-    }
-    hash.finalize().into()
 }
 
 #[cfg(test)]

@@ -81,6 +81,51 @@ fn columns_are_treated_as_the_policy_says() {
 }
 
 #[test]
+fn two_policies_that_store_the_same_of_a_table_have_decided_the_same_about_it() {
+    let decided = |json: &str| policy(json).unwrap().decided(&orders()).unwrap();
+    let alone = |entry: &str| decided(&format!(r#"{{"tables":[{{"match":"shop.orders"{entry}}}]}}"#));
+    let beside = |entry: &str| {
+        let other = r#"{"match":"shop.secret","columns":{"word":"drop"}}"#;
+        decided(&format!(r#"{{"tables":[{other},{{"match":"shop.orders"{entry}}}]}}"#))
+    };
+    let mut different = std::collections::BTreeSet::new();
+    for entry in [
+        "",
+        r#","columns":{"note":"drop"}"#,
+        r#","columns":{"note":"blank"}"#,
+        r#","columns":{"note":{"pseudonym":"STATUS_KEY"}}"#,
+        r#","columns":{"status":{"pseudonym":"STATUS_KEY"}}"#,
+        r#","rows":"amount > 0""#,
+        r#","rows":"amount > 1""#,
+        r#","rows":"amount >= 1""#,
+        r#","rows":"quantity > 1""#,
+    ] {
+        assert!(different.insert(alone(entry).unwrap()), "{entry}");
+        // What is decided about another table is nothing to this one.
+        assert_eq!(beside(entry), alone(entry), "{entry}");
+    }
+    assert_eq!(alone(""), Some(PolicyStage::decided_by_none(&orders())));
+    let either = alone(r#","rows":"amount > 1 and quantity > 1""#);
+    assert_eq!(alone(r#","rows":"quantity > 1 and amount > 1""#), either);
+    // The guest judges rows: nobody knows which part of its configuration it looks at.
+    let judged = r#","rows":"not (amount > 1)""#;
+    assert!(different.insert(alone(judged).unwrap()));
+    assert_ne!(beside(judged), alone(judged));
+    assert_eq!(decided(r#"{"tables":[{"match":"shop.secret"}]}"#), None);
+}
+
+#[test]
+fn another_instance_of_a_policy_judges_as_the_first_does() {
+    let (mut first, before) = (policy(SELECT).unwrap(), Random(9).window(300));
+    let mut second = first.another().unwrap();
+    assert_eq!(second.fingerprint(), first.fingerprint());
+    let stored = |stage: &mut PolicyStage| {
+        encode_window(&stage.apply(before.clone()).unwrap()).unwrap().bytes().to_vec()
+    };
+    assert!(stored(&mut first) == stored(&mut second));
+}
+
+#[test]
 fn conditions_and_what_is_left_for_the_guest_select_the_same_rows() {
     let before = Random(33).window(600);
     let keep = |rows: &str| {

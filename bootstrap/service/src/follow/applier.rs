@@ -50,7 +50,7 @@ impl Applier {
     pub(crate) fn new(writer: Writer, read: ReadStatement, options: &ServiceOptions) -> (Applier, Marks) {
         let (marks, seen) = marks::marks();
         let head = writer.head();
-        let mut tables = Tables::new(writer.store().clone(), read);
+        let mut tables = Tables::new(writer.store().clone(), read, options.policy.clone());
         tables.load(&writer.tables(), head.applied.position);
         let applier = Applier {
             intake: Intake::at(&head, &head.applied),

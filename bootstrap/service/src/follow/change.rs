@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use tidemill_bootstrap_clone::Plan;
+use tidemill_bootstrap_clone::{Plan, Stamp};
 use tidemill_bootstrap_store::{
-    BaseVersion, CloneProgress, Draft, Dropped, LogSegment, Mark, Run, StoredColumn, StoredSchema, TableId,
-    TableKey, TablePhase, TableState,
+    BaseVersion, CloneProgress, Draft, LogSegment, Mark, Run, StoredColumn, StoredSchema, TableId, TableKey,
+    TablePhase, TableState,
 };
 use tidemill_event::{Position, TableName};
 
 /// Something that happened to a table.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// It came into sight. `made`: the source made it empty at that position; else it is to be copied.
-    Appear { name: TableName, schema: StoredSchema, key: TableKey, made: Option<Position> },
+    /// It came into sight, with rows that this policy judged. `made`: the source made it empty at that position; else it is to
+    /// be copied.
+    Appear { name: TableName, schema: StoredSchema, key: TableKey, made: Option<Position>, policy: String },
     /// Rows changed.
     Run(Run),
     /// Every row vanished.
@@ -107,25 +108,26 @@ impl Change {
 
 /// Takes a step; the id that the table has, where somebody else entered it first.
 fn take_step(draft: &mut Draft, id: TableId, step: Step, given_up: &mut Vec<TableName>) -> Option<TableId> {
-    if let Step::Appear { name, schema, key, made } = step {
-        return appear(draft, id, name, schema, key, made);
+    if let Step::Appear { name, schema, key, made, policy } = step {
+        let table = TableState { policy, ..TableState::new(id, name, schema, key) };
+        return appear(draft, table, made);
     }
     if let Step::Rename { to, at } = step {
         // Whatever had the name is gone: the source would not have given it away.
         let other =
             draft.tables.values().find(|table| table.name == to && table.id != id).map(|table| table.id);
-        other.into_iter().for_each(|other| drop_table(draft, other, at));
+        other.into_iter().for_each(|other| draft.drop_table(other, at));
         let table = draft.tables.get_mut(&id)?;
         let from = std::mem::replace(&mut table.name, to);
         table.deltas_since = at;
         if !matches!(table.phase, TablePhase::Ready) {
             table.invalidate(at, "it was renamed while it was copied");
         }
-        tell_dropped(draft, from, at);
+        draft.tell_dropped(from, at);
         return None;
     }
     if let Step::Drop(at) = step {
-        drop_table(draft, id, at);
+        draft.drop_table(id, at);
         return None;
     }
     if let Step::Unseen { name, at, is_gone } = step {
@@ -163,7 +165,7 @@ fn unseen(
     for (id, _) in &found {
         match draft.tables.get_mut(id) {
             Some(table) if !is_gone => table.invalidate(at, "it changed while its copy began"),
-            _ => drop_table(draft, *id, at),
+            _ => draft.drop_table(*id, at),
         }
     }
     found.into_iter().map(|(_, name)| name).collect()
@@ -180,40 +182,21 @@ fn evolve(table: &mut TableState, schema: StoredSchema, at: Position) {
     let next = schema.columns.iter().map(|column| column.field + 1).max().unwrap_or(0);
     table.next_field = table.next_field.max(next);
     table.schema = schema;
+    // What the policy decided was about other columns.
+    table.policy = Stamp::of(&table.policy).policy().to_owned();
 }
 
-fn appear(
-    draft: &mut Draft,
-    id: TableId,
-    name: TableName,
-    schema: StoredSchema,
-    key: TableKey,
-    made: Option<Position>,
-) -> Option<TableId> {
-    if let Some(there) = draft.tables.values().find(|table| table.name == name) {
+fn appear(draft: &mut Draft, mut table: TableState, made: Option<Position>) -> Option<TableId> {
+    if let Some(there) = draft.tables.values().find(|there| there.name == table.name) {
         return Some(there.id);
     }
-    let mut table = TableState::new(id, name, schema, key);
     if let Some(at) = made {
         table.phase = TablePhase::Ready;
         table.base = Some(BaseVersion { path: None, at, files: vec![] });
         table.deltas_since = at;
     }
-    draft.tables.insert(id, table);
+    draft.tables.insert(table.id, table);
     None
-}
-
-fn drop_table(draft: &mut Draft, id: TableId, at: Position) {
-    if let Some(table) = draft.tables.remove(&id) {
-        tell_dropped(draft, table.name, at);
-    }
-}
-
-/// The newest time is enough: who has less has less than every older one, or none of it.
-fn tell_dropped(draft: &mut Draft, table: TableName, at: Position) {
-    let dropped = &mut draft.manifest.dropped;
-    dropped.retain(|other| other.table != table);
-    dropped.push(Dropped { table, at });
 }
 
 fn truncate(table: &mut TableState, at: Position) {

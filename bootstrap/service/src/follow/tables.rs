@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use tidemill_bootstrap_clone::Plan;
+use tidemill_bootstrap_clone::{Plan, Stamp};
 use tidemill_bootstrap_store::{
     DataError, Run, RunBuilder, Store, StoredSchema, TableId, TableKey, TableState, table_root,
 };
@@ -44,12 +44,14 @@ pub(crate) struct Tables {
     /// Tables that the steps take away.
     gone: HashSet<TableId>,
     read: ReadStatement,
+    /// The policy that judges what comes.
+    policy: String,
 }
 
 impl Tables {
-    pub(crate) fn new(store: Store, read: ReadStatement) -> Tables {
+    pub(crate) fn new(store: Store, read: ReadStatement, policy: String) -> Tables {
         let (by_name, expected, gone) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Tables { store, by_name, expected, steps: vec![], gone, read }
+        Tables { store, by_name, expected, steps: vec![], gone, read, policy }
     }
 
     /// Begins again from what is committed.
@@ -69,7 +71,7 @@ impl Tables {
             schema: state.schema.clone(),
             key: state.key.clone(),
             next_field: state.next_field,
-            is_judged: !state.policy.is_empty(),
+            is_judged: Stamp::of(&state.policy).is_judged(),
             copied_since: copied_since(state),
             state: Some(Arc::clone(state)),
             copy: progress(state).and_then(|copy| Plan::of(copy).ok()).map(|plan| plan.schema),
@@ -91,7 +93,9 @@ impl Tables {
         let key = key_of(&schema);
         let name = rows.name().clone();
         let next_field = schema.columns.len() as u32 + 1;
-        let step = Step::Appear { name: name.clone(), schema: schema.clone(), key: key.clone(), made };
+        let policy = self.policy.clone();
+        let step =
+            Step::Appear { name: name.clone(), schema: schema.clone(), key: key.clone(), made, policy };
         self.steps.push((id, step));
         let copied_since = made.is_none().then_some(Position::default());
         let table = Table {
@@ -100,7 +104,7 @@ impl Tables {
             schema,
             key,
             next_field,
-            is_judged: false,
+            is_judged: Stamp::of(&self.policy).is_judged(),
             copied_since,
             state: None,
             copy: None,

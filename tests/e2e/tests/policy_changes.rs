@@ -1,0 +1,149 @@
+//! A source's policy that is another one after a restart: it costs the tables that it decides otherwise about, and no others.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+
+use mysql_async::prelude::Queryable;
+use serde_json::Value;
+use tidemill_e2e::{Folder, Instance};
+use tidemill_servers::{Kind, Options, Server};
+use tokio::task::block_in_place;
+
+const CANARY: &str = "canary-mail";
+
+/// The whole configuration, with these entries in the policy and that pace of the storage.
+fn config(folder: &Folder, server: &Server, tables: &str, pace: &str) -> String {
+    format!(
+        "{}start = \"now\"\n[secret.people]\nfile = \"people.key\"\n[source.shop.policy]\n\
+         module = \"builtin:select\"\nconfig.tables = [{tables}]\n[bootstrap.shop]\nstore = \"lake\"\n{pace}\n",
+        folder.source("shop", server)
+    )
+}
+
+const FAST: &str = "flush_every = \"200 ms\"\napply_every = \"500 ms\"\npublish_every = \"1 s\"";
+/// What is followed stays in the log.
+const NEVER: &str = "flush_every = \"1 h\"\napply_every = \"1 h\"\npublish_every = \"1 h\"";
+
+/// The newest manifest, and the states of its tables.
+fn head(folder: &Folder) -> serde_json::Map<String, Value> {
+    let shop = folder.path().join("lake/shop");
+    let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
+    let manifests = std::fs::read_dir(shop.join("_meta/manifest")).unwrap();
+    let manifests = manifests.map(|entry| entry.unwrap().path());
+    let newest = manifests.filter(|path| path.extension() == Some("json".as_ref())).max().unwrap();
+    let tables = read(&newest)["tables"].as_object().unwrap().clone();
+    let state = |table: &Value| read(&shop.join(table["state"]["path"].as_str().unwrap()));
+    tables.iter().map(|(name, table)| (name.clone(), state(table))).collect()
+}
+
+fn holds(bytes: &[u8], word: &str) -> bool {
+    bytes.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+/// Waits until the condition holds; fails if the process ends before.
+fn wait_until(instance: &mut Instance, mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        if let Some(ended) = instance.ended() {
+            panic!("it ended: {}", ended.errors);
+        }
+        std::thread::yield_now();
+    }
+}
+
+async fn start() -> (Server, Folder) {
+    assert!(block_in_place(|| Instance::tidemill(&["--version"]).wait()).status.success());
+    let server = Server::start(Kind::MySql, Options::default()).await.unwrap();
+    let statements = format!(
+        "CREATE DATABASE t; CREATE TABLE t.people (id INT PRIMARY KEY, email VARCHAR(60), age INT); \
+         CREATE TABLE t.orders (id INT PRIMARY KEY, n INT); CREATE TABLE t.words (id INT PRIMARY KEY, w VARCHAR(20)); \
+         CREATE TABLE t.late (id INT PRIMARY KEY, w VARCHAR(20)); \
+         INSERT INTO t.people VALUES (1, '{CANARY}-1', 20), (2, '{CANARY}-2', 30), (3, '{CANARY}-3', 40); \
+         INSERT INTO t.orders VALUES (1, 1), (2, 2); INSERT INTO t.words VALUES (1, 'one'); \
+         INSERT INTO t.late VALUES (1, 'before'), (2, 'it was taken')"
+    );
+    server.sql(&statements).await.unwrap();
+    let folder = Folder::new("");
+    folder.write("people.key", b"a key for pseudonyms");
+    (server, folder)
+}
+
+const BEFORE: &str = "{ match = 't.people' }, { match = 't.orders' }, { match = 't.words' }";
+const AFTER: &str = "{ match = 't.people', columns = { email = { pseudonym = 'people' } } }, \
+                     { match = 't.orders' }, { match = 't.late' }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b30_a_policy_that_changes_costs_the_tables_that_it_decides_otherwise_about() {
+    let (mut server, folder) = start().await;
+    folder.configure(&config(&folder, &server, BEFORE, FAST));
+    let cloned = block_in_place(|| folder.run(&["clone"]));
+    assert!(cloned.status.success(), "{}", cloned.errors);
+    let before = head(&folder);
+    assert_eq!(before.keys().collect::<Vec<_>>(), ["t.orders", "t.people", "t.words"]);
+    // Rows that the old policy lets through are in the log, and nobody has applied them when the new one comes.
+    folder.configure(&config(&folder, &server, BEFORE, NEVER));
+    let mut up = folder.up();
+    let late = format!("INSERT INTO t.people VALUES (4, '{CANARY}-log', 50), (5, '{CANARY}-gone', 60)");
+    server.sql(&late).await.unwrap();
+    let in_log = |folder: &Folder| {
+        let stored = folder.stored();
+        stored.iter().any(|(path, bytes)| {
+            path.to_string_lossy().contains("/log/shop/") && holds(bytes, &format!("{CANARY}-gone"))
+        })
+    };
+    block_in_place(|| wait_until(&mut up, || in_log(&folder)));
+    block_in_place(|| up.kill());
+    server
+        .sql("DELETE FROM t.people WHERE id = 5; UPDATE t.late SET w = 'and after' WHERE id = 2")
+        .await
+        .unwrap();
+
+    folder.configure(&config(&folder, &server, AFTER, FAST));
+    let mut locked = server.conn().await.unwrap();
+    locked.query_drop("LOCK TABLES t.late WRITE").await.unwrap();
+    let mut up = folder.up();
+    // Nobody can read the table that is new: the others do not wait for it.
+    for n in [10, 11] {
+        server.sql(&format!("INSERT INTO t.orders VALUES ({n}, {n})")).await.unwrap();
+        let has_it = |row: &Vec<Option<String>>| row[0] == Some(n.to_string());
+        block_in_place(|| wait_until(&mut up, || folder.by_duckdb("t.orders").1.iter().any(has_it)));
+        assert!(!folder.latest("t.late").exists());
+    }
+    locked.query_drop("UNLOCK TABLES").await.unwrap();
+    let is_masked = |row: &Vec<Option<String>>| row[1].as_ref().unwrap().starts_with("people:");
+    let masked = || {
+        let people = folder.by_duckdb("t.people").1;
+        people.len() == 4 && people.iter().all(is_masked)
+    };
+    block_in_place(|| {
+        wait_until(&mut up, || folder.latest("t.late").exists() && masked());
+        folder.assert_equal(&["t.late", "t.orders", "t.people"]);
+    });
+    let after = head(&folder);
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["t.late", "t.orders", "t.people"]);
+    // Consolidated deltas begin anew with a copy that is made anew.
+    assert_eq!(after["t.orders"]["deltas_since"], before["t.orders"]["deltas_since"], "it was not copied");
+    assert_ne!(after["t.people"]["deltas_since"], before["t.people"]["deltas_since"]);
+    block_in_place(|| {
+        assert!(has_canary(&folder, &before["t.people"]), "the search finds what is there");
+        assert!(!has_canary(&folder, &after["t.people"]));
+    });
+    block_in_place(|| {
+        let ended = up.terminate();
+        assert!(ended.status.success(), "{}", ended.errors);
+    });
+    server.stop().await.unwrap();
+}
+
+/// Whether a file of what was read of that table then holds a canary, decoded.
+fn has_canary(folder: &Folder, table: &Value) -> bool {
+    let files = table["base"]["files"].as_array().unwrap().iter().chain(table["runs"].as_array().unwrap());
+    let files: Vec<&str> = files.map(|file| file["object"]["path"].as_str().unwrap()).collect();
+    assert!(!files.is_empty());
+    let script = format!(
+        "import duckdb, json\n\
+         rows = [duckdb.sql(f\"SELECT * FROM read_parquet('lake/shop/{{at}}')\").fetchall() for at in {files:?}]\n\
+         print(json.dumps(str(rows)))"
+    );
+    folder.python(&script).as_str().unwrap().contains(CANARY)
+}
