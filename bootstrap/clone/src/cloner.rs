@@ -331,7 +331,10 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
             Err(Trouble::Redefined) => self.ask(name, true),
             Err(Trouble::Table(reason) | Trouble::Again(reason)) => {
                 tracing::warn!(table = %name, error = %reason, "a table is not copied");
-                self.end(&name, TableStage::Failed { reason });
+                self.end(&name, TableStage::Failed { reason: reason.clone() });
+                if self.site.destination.in_order() {
+                    return Err(CloneError::Table { table: name, source: reason.into() });
+                }
             }
         }
         Ok(())

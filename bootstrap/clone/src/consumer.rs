@@ -22,12 +22,14 @@ use tidemill_event::{
     Checkpoint, Cursor, Event, EventKind, Part, Phase, Position, RowKind, Scn, Span, TableChanges, TableName,
     TableSchema, Timeline, Transaction, Window,
 };
+use tidemill_fetchers_api::FetchError;
 use tidemill_fetchers_api::extract::{Extract, LowMark, SourceKey};
 use tokio::sync::{mpsc, watch};
 
+use crate::jobs::stored_key;
 use crate::{
     BoxError, ChunkRows, CloneControl, CloneError, CloneOptions, Cloner, CopyId, Destination,
-    DestinationError, Marks, Plan, Policy, Resumed, TableCopy, TableStage,
+    DestinationError, Marks, Plan, Policy, Resumed, TableCopy,
 };
 
 /// What a consumer is given.
@@ -41,8 +43,6 @@ pub enum Fed {
         checkpoint: Checkpoint,
         /// What the consumer has is the source from here on.
         exact_from: Position,
-        /// Tables that were not copied, and why.
-        failed: Vec<(TableName, String)>,
     },
 }
 
@@ -75,16 +75,34 @@ impl InitialCopy {
         let cloner = Cloner::new(extract, policy, Arc::clone(&consumer), marks, control);
         let run = cloner.with_options(options).run_to_end();
         let copying: Copying = Box::pin(async move {
-            let status = run.await?;
-            let failed = status.tables.into_iter().filter_map(|(table, progress)| match progress.stage {
-                TableStage::Failed { reason } => Some((table, reason)),
-                _ => None,
-            });
+            run.await?;
             let scn = consumer.given().high;
             let exact_from = Position { scn, ..consumer.start.position };
-            Ok(Fed::Stream { checkpoint: consumer.start.clone(), exact_from, failed: failed.collect() })
+            Ok(Fed::Stream { checkpoint: consumer.start.clone(), exact_from })
         });
         InitialCopy { windows, copying: Some(copying), end: None }
+    }
+
+    /// Those of the tables that cannot be copied like this, since what the policy takes of them has no key. Better asked
+    /// before anything is read than found out when it is their turn.
+    pub async fn without_key<E: Extract>(
+        extract: &E,
+        policy: &Policy,
+        tables: &[TableName],
+    ) -> Result<Vec<TableName>, CloneError> {
+        let mut without = vec![];
+        for name in tables {
+            let failed =
+                |source: FetchError| CloneError::Table { table: name.clone(), source: source.into() };
+            // One that was dropped meanwhile is in nobody's way.
+            let Some(table) = extract.describe(name).await.map_err(failed)? else { continue };
+            let failed = |source| CloneError::Policy { table: name.clone(), source: Box::new(source) };
+            let reads = policy.reads(&table.schema).map_err(failed)?;
+            if reads.is_some_and(|reads| stored_key(&table, &reads) == SourceKey::Nothing) {
+                without.push(name.clone());
+            }
+        }
+        Ok(without)
     }
 
     /// The next window, then where the stream begins, then nothing. Cancel-safe.

@@ -14,7 +14,7 @@ use crate::{DestinationError, Plan};
 /// [`Destination::in_order`] says otherwise. After a crash, what it has not taken for good comes again.
 pub trait Destination: Send + Sync + 'static {
     /// Whether tables come one after another by name, and their chunks from the first: a chunk is then taken when those
-    /// before it are.
+    /// before it are, and a table that cannot be copied ends the copy.
     fn in_order(&self) -> bool {
         false
     }

@@ -19,6 +19,14 @@ pub enum CloneError {
         /// Why.
         source: Box<GuestError>,
     },
+    /// A table cannot be copied, and the destination takes the others only behind it.
+    #[error("table {table} is not copied, nor are those behind it")]
+    Table {
+        /// The table.
+        table: TableName,
+        /// Why, and how to mend it.
+        source: BoxError,
+    },
     /// What was read has no place in the log.
     #[error("the place in the log of what was read of table {table}")]
     Marks {
@@ -40,6 +48,8 @@ impl CloneError {
     pub fn remedy(&self) -> Remedy {
         match self {
             CloneError::Policy { .. } | CloneError::Marks { .. } => Remedy::Fix,
+            // A table that was dropped meanwhile is not asked for by the next try.
+            CloneError::Table { .. } => Remedy::Retry,
             CloneError::Destination { source } => source.remedy(),
         }
     }

@@ -279,7 +279,7 @@ impl Taken {
 }
 
 /// What identifies the rows as they are stored: a key whose values the policy does not keep is none.
-fn stored_key(source: &SourceTable, reads: &TableReads) -> SourceKey {
+pub(crate) fn stored_key(source: &SourceTable, reads: &TableReads) -> SourceKey {
     let stored = |ordinal: &u32| {
         let column = &source.schema.columns()[*ordinal as usize];
         let stored = reads.schema.column(&column.name)?;

@@ -393,7 +393,7 @@ fn service_options(config: &BootstrapConfig) -> ServiceOptions {
     }
 }
 
-fn clone_options(config: &CloneConfig) -> CloneOptions {
+pub fn clone_options(config: &CloneConfig) -> CloneOptions {
     let connections = config.connections as usize;
     CloneOptions {
         max_connections: connections,

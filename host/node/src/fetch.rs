@@ -176,7 +176,9 @@ pub fn fetch_start(start: Start) -> FetchStart {
         Start::Earliest => FetchStart::Earliest,
         Start::Now => FetchStart::Now,
         Start::Time(us) => FetchStart::Time(us),
-        Start::Position(_) | Start::Snapshot => unreachable!("validation lets no source start there"),
+        Start::Position(_) | Start::Snapshot | Start::Copy => {
+            unreachable!("validation lets no source start there")
+        }
     }
 }
 

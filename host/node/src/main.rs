@@ -4,6 +4,7 @@
 mod bootstrap;
 mod command;
 mod config;
+mod copy;
 mod fetch;
 mod guests;
 mod handle;

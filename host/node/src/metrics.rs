@@ -9,6 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use tidemill_bootstrap_clone::{TableProgress, TableStage};
 use tidemill_bootstrap_service::{State, Status, TableStatus};
 use tidemill_client::State as SubscriptionState;
 use tidemill_event::Position;
@@ -280,6 +281,7 @@ impl Collector for Subscriptions {
         let all: Vec<SubscriptionNow> = self.0.iter().map(now).collect();
         subscription_states(&mut encoder, &all)?;
         subscription_counts(&mut encoder, &all)?;
+        subscription_copies(&mut encoder, &self.0)?;
         let costs = self.0.iter().flat_map(|s| costs(&labels_of(s), s.meter.costs().all()));
         guest_costs(&mut encoder, "tidemill_subscription_guest", costs.collect())
     }
@@ -334,6 +336,31 @@ fn subscription_counts(encoder: &mut DescriptorEncoder<'_>, all: &[SubscriptionN
     counter(name, "Deliveries that were rolled back", |s| s.figures.rollbacks)?;
     let name = "tidemill_subscription_retries";
     counter(name, "Deliveries that were tried again", |s| s.retries)
+}
+
+/// The tables of the copies that subscriptions begin with.
+fn subscription_copies(encoder: &mut DescriptorEncoder<'_>, all: &[SubscriptionHandle]) -> fmt::Result {
+    let mut tables: Vec<(Labels, TableProgress)> = vec![];
+    for subscription in all {
+        let Some(copy) = &subscription.copy else { continue };
+        for (table, progress) in &copy.status().borrow().tables {
+            let mut labels = labels_of(subscription);
+            labels.push(("table", table.to_string()));
+            tables.push((labels, progress.clone()));
+        }
+    }
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let of = |f: fn(&TableProgress) -> u64| tables.iter().map(move |(labels, p)| (labels.clone(), f(p)));
+    let name = "tidemill_subscription_copy_done";
+    gauges(encoder, name, "Whether the table was copied", of(|p| u64::from(p.stage == TableStage::Done)))?;
+    let name = "tidemill_subscription_copy_rows";
+    gauges(encoder, name, "Rows of the table that this process copied", of(|p| p.rows))?;
+    let name = "tidemill_subscription_copy_chunks";
+    gauges(encoder, name, "Chunks of the table that are copied", of(|p| p.chunks_done.into()))?;
+    let name = "tidemill_subscription_copy_chunks_expected";
+    gauges(encoder, name, "About how many there will be", of(|p| p.chunks_expected.into()))
 }
 
 type StageCosts = std::collections::BTreeMap<String, crate::status::Cost>;

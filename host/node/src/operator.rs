@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::bootstrap::BootstrapHandle;
+use crate::copy;
 use crate::handle::{Condition, Doing, SourceHandle};
 use crate::wiring::SubscriptionHandle;
 
@@ -115,15 +116,16 @@ impl Operator for Process {
             let (healthy, why) = well(&source.condition());
             Health { name: format!("source {}", source.name), healthy, why }
         };
-        let subscription = |status: SubscriptionStatus| {
+        let subscription = |(status, handle): (SubscriptionStatus, &SubscriptionHandle)| {
             let (healthy, why) = match status.activity {
                 Activity::Failed => (false, status.why),
                 Activity::Paused => (true, Some("paused by an operator".to_owned())),
-                Activity::Running | Activity::Ended => (true, None),
+                Activity::Running => (true, handle.copy.as_ref().and_then(copy::progress)),
+                Activity::Ended => (true, None),
             };
             Health { name: format!("subscription {}", status.name), healthy, why }
         };
-        let subscriptions = self.subscriptions().into_iter().map(subscription);
+        let subscriptions = self.subscriptions().into_iter().zip(&self.subscriptions).map(subscription);
         let histories = self.sources.iter().filter_map(history);
         let storages = self.storages.iter().map(storage);
         self.sources.iter().map(source).chain(histories).chain(storages).chain(subscriptions).collect()

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_bootstrap_service::{SnapshotReader, SnapshotServer};
+use tidemill_bootstrap_clone::CloneControl;
+use tidemill_bootstrap_service::SnapshotServer;
 use tidemill_client::{Control, PhasedFeed, Switch};
 use tidemill_event::{Checkpoint, Position, TableName};
 use tidemill_log::{DiskFiles, From, Fsync, HistoryConfig, Log, LogConfig};
@@ -27,6 +28,7 @@ use tracing::{error, info, warn};
 use crate::Failure;
 use crate::bootstrap::{self, BootstrapError, BootstrapHandle, BootstrapService};
 use crate::config::{self, Config, SourceConfig, Start, SubscriptionConfig};
+use crate::copy::{self, Beginning, Copy};
 use crate::fetch::{self, Opener};
 use crate::guests::Guests;
 use crate::handle::SourceHandle;
@@ -70,6 +72,8 @@ pub struct SubscriptionHandle {
     pub meter: Meter,
     /// Its switch.
     pub switch: Switch,
+    /// How far the copy is that it begins with, where it does.
+    pub copy: Option<CloneControl>,
 }
 
 /// What a process does with a configuration.
@@ -172,12 +176,12 @@ pub async fn open(
         let storage = stored.get(&subscription.source).cloned();
         let (log, fetched) = (&source.log, source.fetched.clone());
         let parts = Parts { store: &store, stdout: &stdout, log, fetched, storage };
-        let opened = open_subscription(name, subscription, &guests, parts).await?;
+        let (opened, copy) = open_subscription(name, subscription, &guests, parts).await?;
         let (switch, control) = Control::new(stop.clone());
         let control = if role.on_error() == OnError::Hold { control.held_on_error() } else { control };
         let (source, meter) = (subscription.source.clone(), opened.consumer.meter.clone());
         pipeline.meters.insert(name.clone(), meter.clone());
-        pipeline.switches.push(SubscriptionHandle { name: name.clone(), source, meter, switch });
+        pipeline.switches.push(SubscriptionHandle { name: name.clone(), source, meter, switch, copy });
         pipeline.subscriptions.push((opened, control));
     }
     Ok(pipeline)
@@ -387,8 +391,8 @@ fn history_config(source: &str, config: &config::HistoryConfig) -> Result<Histor
     Ok(history)
 }
 
-/// A log in this process, with snapshot storage before it where the subscription begins with a snapshot.
-type SubscriptionFeed = PhasedFeed<LogFeed, SnapshotReader>;
+/// A log in this process, with snapshot storage or a copy before it where the subscription begins with one.
+type SubscriptionFeed = PhasedFeed<LogFeed, Beginning>;
 
 /// What a subscription shares with the others.
 struct Parts<'a> {
@@ -417,25 +421,50 @@ async fn open_subscription(
     config: &SubscriptionConfig,
     guests: &Guests<'_>,
     parts: Parts<'_>,
-) -> Result<Subscription<SubscriptionFeed>, Failure> {
+) -> Result<(Subscription<SubscriptionFeed>, Option<CloneControl>), Failure> {
     let checkpoint = parts.store.checkpoint(name)?;
-    let feed = match parts.storage {
-        _ if !bootstrap::is_read(config.start, checkpoint.as_ref()) => {
-            let log = LogFeed::open(parts.log, read_from(config.start, checkpoint.as_ref()))?;
-            PhasedFeed::without_storage(log)
-        }
-        Some(storage) => {
-            let storage = storage.reader(vec![], SnapshotPath::Auto, name);
-            PhasedFeed::new(LogFeed::open(parts.log, From::Now)?, storage, checkpoint)
-        }
+    let (feed, copy) = match open_beginning(name, config, guests, &parts, checkpoint.as_ref())? {
         None => {
-            let source = &config.source;
-            let what = "stands within a snapshot, and its source has no snapshot storage; put the [bootstrap";
-            return Err(format!("subscription `{name}` {what}.{source}] table back").into());
+            let log = LogFeed::open(parts.log, read_from(config.start, checkpoint.as_ref()))?;
+            (PhasedFeed::without_storage(log), None)
+        }
+        Some(beginning) => {
+            let copy = beginning.copy().cloned();
+            (PhasedFeed::new(LogFeed::open(parts.log, From::Now)?, beginning, checkpoint), copy)
         }
     };
     let consumer = open_delivery(name, config, guests, parts.store, parts.stdout, parts.fetched).await?;
-    Ok(Subscription { feed, consumer, retries: config.retries })
+    Ok((Subscription { feed, consumer, retries: config.retries }, copy))
+}
+
+/// What a subscription reads before its log; `None`: nothing.
+fn open_beginning(
+    name: &str,
+    config: &SubscriptionConfig,
+    guests: &Guests<'_>,
+    parts: &Parts<'_>,
+    checkpoint: Option<&Checkpoint>,
+) -> Result<Option<Beginning>, Failure> {
+    let within = checkpoint.is_some_and(copy::is_within);
+    if within && config.start != Start::Copy {
+        let what =
+            "stands within a copy of its source's tables; set start = \"copy\" again until that is done";
+        return Err(format!("subscription `{name}` {what}").into());
+    }
+    if within || (config.start == Start::Copy && checkpoint.is_none()) {
+        let copy = Copy::open(name, config, guests, parts.log)?;
+        return Ok(Some(Beginning::Copied(Box::new(copy))));
+    }
+    if !bootstrap::is_read(config.start, checkpoint) {
+        return Ok(None);
+    }
+    let Some(storage) = &parts.storage else {
+        let source = &config.source;
+        let what = "stands within a snapshot, and its source has no snapshot storage; put the [bootstrap";
+        return Err(format!("subscription `{name}` {what}.{source}] table back").into());
+    };
+    let reader = storage.reader(vec![], SnapshotPath::Auto, name);
+    Ok(Some(Beginning::Stored(Box::new(reader))))
 }
 
 /// What a subscription delivers to, behind its checkpoint; for `up` and `consume` alike.
@@ -476,6 +505,6 @@ fn read_from(start: Start, checkpoint: Option<&Checkpoint>) -> From {
         (None, Start::Time(us)) => From::Time(us),
         (None, Start::Position(position)) => after(position),
         // The stream's turn comes later, and is told then where it begins.
-        (None, Start::Snapshot) => From::Now,
+        (None, Start::Snapshot | Start::Copy) => From::Now,
     }
 }

@@ -24,6 +24,13 @@ impl Committed {
         self.checkpoint(subscription).map(|c| c.position).unwrap_or_default()
     }
 
+    /// The rows of an output table, as JSON.
+    pub fn rows(&self, subscription: &str, table: &str) -> Vec<Value> {
+        let rows = self.0.rows(subscription, table).expect("the store is readable");
+        let json = |row: tidemill_sink::StoredRow| serde_json::from_str(&row.to_json()).expect("it is JSON");
+        rows.map(|row| json(row.expect("the store is readable"))).collect()
+    }
+
     /// A value of a consumer's state, as JSON.
     pub fn state(&self, subscription: &str, key: &str) -> Option<Value> {
         let value = self.0.state_get(subscription, key.as_bytes()).expect("the store is readable")?;

@@ -140,8 +140,8 @@ async fn place(
         Start::Earliest => before_first(&log, From::Earliest, end).await,
         Start::Time(us) => before_first(&log, From::Time(us), end).await,
         Start::Position(position) => at(&log, position, end).await,
-        Start::Snapshot => {
-            let what = "a snapshot is for who has nothing; remove the subscription's checkpoint, and set `start` to it";
+        Start::Snapshot | Start::Copy => {
+            let what = "a snapshot or a copy is for who has nothing; set `start` to it in a subscription of another name";
             Err(what.into())
         }
     }
@@ -199,6 +199,7 @@ fn phase(phase: &Phase) -> String {
         table => format!("{name} of version {}: table {table}", at.version),
     };
     match phase {
+        Phase::Snapshot(at) if at.version == 0 => format!("copy: table {}", at.table),
         Phase::Snapshot(at) => cursor("snapshot", at),
         Phase::Deltas(at) => cursor("deltas", at),
         Phase::Stream => "stream".to_owned(),

@@ -101,6 +101,13 @@ fn choose<'a>(
         return Err("there is no subscription; add a [subscription.NAME] table".into());
     }
     for (name, subscription) in &chosen {
+        if subscription.start == Start::Copy {
+            return Err(format!(
+                "subscription `{name}`: a copy is followed by a log here, and `consume` has none; run it with \
+                 `tidemill up`, or set start = \"snapshot\" where the relay has snapshot storage"
+            )
+            .into());
+        }
         let (source, config) = (&subscription.source, config.source[&subscription.source].get_ref());
         if config.kind != SourceKind::Relay {
             return Err(format!(
@@ -169,5 +176,6 @@ fn client_start(start: Start) -> ClientStart {
         Start::Position(position) => ClientStart::After(position),
         // The stream's turn comes later, and is told then where it begins.
         Start::Snapshot => ClientStart::Now,
+        Start::Copy => unreachable!("it was refused before"),
     }
 }

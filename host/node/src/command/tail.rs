@@ -45,7 +45,9 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let sandbox = Sandbox::new(SandboxConfig::new(config.guest_cache()))?;
     let guests = Guests { sandbox: &sandbox, config: &config, base };
     let start = match Start::try_from(arguments.start.clone())? {
-        Start::Position(_) | Start::Snapshot => return Err("tail starts at earliest, now or a time".into()),
+        Start::Position(_) | Start::Snapshot | Start::Copy => {
+            return Err("tail starts at earliest, now or a time".into());
+        }
         start => fetch::fetch_start(start),
     };
     let policy = fetch::open_policy(name, source, &guests)?;

@@ -127,7 +127,7 @@ fn two() -> u32 {
 
 impl BootstrapConfig {
     pub(super) fn based_on(&mut self, base: &Path) {
-        self.clone.server.iter_mut().for_each(|server| server.based_on(base));
+        self.clone.based_on(base);
         // Where there is no current directory, the path is left to the error of whoever opens the store.
         if !self.store.contains("://")
             && let Ok(url) = directory_url(&base.join(&self.store))
@@ -144,12 +144,7 @@ impl BootstrapConfig {
         if source.get_ref().kind == SourceKind::BinlogFiles {
             return Err("files cannot be copied from; snapshot storage needs a server or a relay".into());
         }
-        if let Some(server) = &self.clone.server {
-            server.validate().map_err(|what| format!("clone.server: {what}"))?;
-            if !matches!(server.kind, SourceKind::Mysql | SourceKind::Mariadb) {
-                return Err("`clone.server` is no server; set kind = \"mysql\" or \"mariadb\"".into());
-            }
-        }
+        self.clone.validate("clone")?;
         let scheme = self.store.split_once("://").map(|(scheme, _)| scheme);
         if !matches!(scheme, None | Some("s3" | "gs" | "az" | "file")) {
             return Err(format!(
@@ -163,15 +158,37 @@ impl BootstrapConfig {
             return Err(format!("`{table}` is no table; write database.table or database.*"));
         }
         let positive = [
-            ("clone.connections", u64::from(self.clone.connections)),
-            ("clone.chunk_rows", self.clone.chunk_rows),
-            ("clone.rows_per_second", self.clone.rows_per_second.unwrap_or(1)),
             ("keep_versions", u64::from(self.keep_versions)),
             ("flush", self.flush.0),
             ("apply", self.apply.0),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Err(format!("`{key}` is 0; write at least 1")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CloneConfig {
+    pub(super) fn based_on(&mut self, base: &Path) {
+        self.server.iter_mut().for_each(|server| server.based_on(base));
+    }
+
+    /// `key`: the table that this is.
+    pub(super) fn validate(&self, key: &str) -> Result<(), String> {
+        if let Some(server) = &self.server {
+            server.validate().map_err(|what| format!("{key}.server: {what}"))?;
+            if !matches!(server.kind, SourceKind::Mysql | SourceKind::Mariadb) {
+                return Err(format!("`{key}.server` is no server; set kind = \"mysql\" or \"mariadb\""));
+            }
+        }
+        let positive = [
+            ("connections", u64::from(self.connections)),
+            ("chunk_rows", self.chunk_rows),
+            ("rows_per_second", self.rows_per_second.unwrap_or(1)),
+        ];
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((of, _)) => Err(format!("`{key}.{of}` is 0; write at least 1")),
             None => Ok(()),
         }
     }

@@ -89,6 +89,9 @@ impl Config {
         self.secret.values_mut().for_each(|secret| secret.based_on(base));
         self.source.values_mut().for_each(|source| source.get_mut().based_on(base));
         self.bootstrap.values_mut().for_each(|bootstrap| bootstrap.get_mut().based_on(base));
+        let copies =
+            self.subscription.values_mut().filter_map(|subscription| subscription.get_mut().copy.as_mut());
+        copies.for_each(|copy| copy.based_on(base));
         self.relay.iter_mut().for_each(|relay| relay.get_mut().based_on(base));
         self
     }

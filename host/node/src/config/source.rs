@@ -310,8 +310,8 @@ impl SourceConfig {
             history.validate()?;
         }
         match self.start {
-            Start::Position(..) | Start::Snapshot => {
-                let what = "a position or a snapshot belongs to a subscription";
+            Start::Position(..) | Start::Snapshot | Start::Copy => {
+                let what = "a position, a snapshot or a copy belongs to a subscription";
                 Err(format!("a source starts at earliest, now or a time; {what}"))
             }
             _ => Ok(()),

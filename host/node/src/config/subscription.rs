@@ -6,7 +6,7 @@ use serde::Deserialize;
 use tidemill_relay::TablePattern;
 
 use super::units::Start;
-use super::{Config, GuestConfig, SourceKind};
+use super::{CloneConfig, Config, GuestConfig, SourceKind};
 
 /// One subscription.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,9 +15,12 @@ pub struct SubscriptionConfig {
     /// The source's name.
     pub source: String,
     /// Where it begins when it has no checkpoint: `earliest` (the default), `now`, `time:…`,
-    /// `position:TIMELINE/SCN`, or `snapshot`, which reads the source's snapshot storage, and again when it is too far behind.
+    /// `position:TIMELINE/SCN`, `snapshot`, which reads the source's snapshot storage, and again when it is too far behind,
+    /// or `copy`, which reads the source's tables from its server.
     #[serde(default)]
     pub start: Start,
+    /// How tables are copied, where it begins with a copy.
+    pub copy: Option<CloneConfig>,
     /// How often a delivery that failed is tried again before the subscription pauses.
     #[serde(default = "three")]
     pub retries: u32,
@@ -86,6 +89,7 @@ impl SubscriptionConfig {
                 "`start` is a snapshot, and source `{source}` has no snapshot storage; add a [bootstrap.{source}] table"
             ));
         }
+        self.validate_copy(source.get_ref().kind)?;
         if let Some(at_relay) = &self.at_relay {
             if source.get_ref().kind != SourceKind::Relay {
                 let kind = "its source is no relay; remove it, or set kind = \"relay\" there";
@@ -101,5 +105,32 @@ impl SubscriptionConfig {
             ));
         }
         Ok(())
+    }
+
+    fn validate_copy(&self, kind: SourceKind) -> Result<(), String> {
+        if let Some(copy) = &self.copy {
+            if self.start != Start::Copy {
+                return Err(
+                    "`copy` says how a copy is made, and `start` is none; set start = \"copy\"".into()
+                );
+            }
+            copy.validate("copy")?;
+        }
+        let server = self.copy.as_ref().and_then(|copy| copy.server.as_ref());
+        match kind {
+            _ if self.start != Start::Copy => Ok(()),
+            SourceKind::BinlogFiles => Err(format!(
+                "`start` is a copy, and source `{}` is files, which have no tables to copy; start it at earliest, now, a \
+                 time or a position",
+                self.source
+            )),
+            SourceKind::Relay if server.is_none() => Err(format!(
+                "`start` is a copy, and source `{}` is a relay, which has no tables to copy; name the server that it \
+                 follows in a [subscription.NAME.copy.server] table, or set start = \"snapshot\" where the relay has \
+                 snapshot storage",
+                self.source
+            )),
+            SourceKind::Mysql | SourceKind::Mariadb | SourceKind::Relay => Ok(()),
+        }
     }
 }

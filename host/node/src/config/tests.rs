@@ -155,7 +155,7 @@ fn sizes_durations_and_starts_say_how_they_are_written() {
         "time:2026-11-20T08:00:00Z",
         "yesterday",
         "tidemill.toml:11: `yesterday` is no start; write earliest, now, \
-        time:2026-11-20T08:00:00Z (UTC), position:TIMELINE/SCN or snapshot",
+        time:2026-11-20T08:00:00Z (UTC), position:TIMELINE/SCN, snapshot or copy",
     );
 }
 
@@ -403,4 +403,48 @@ fn wrong_snapshot_storage_is_refused_with_what_to_write() {
     }
     let other = parse(&format!("{WHOLE}\n[bootstrap.shpo]\nstore = \"file:///x\"\n")).unwrap_err();
     assert!(other.contains("did you mean `shop`?"), "{other}");
+}
+
+/// `WHOLE`, its subscription beginning with a copy.
+fn with_copy(keys: &str) -> String {
+    WHOLE.replace("start = \"position:1/1099511628000\"", &format!("start = \"copy\"\n{keys}"))
+}
+
+#[test]
+fn a_subscription_begins_with_a_copy_of_a_server_whose_keys_are_those_of_a_clone() {
+    let plain = parse(&with_copy("")).unwrap();
+    assert_eq!(plain.subscription["paid"].get_ref().start, Start::Copy);
+    let given = parse(&with_copy("copy = { connections = 2, chunk_rows = 500 }")).unwrap();
+    let copy = given.subscription["paid"].get_ref().copy.clone().unwrap();
+    assert_eq!((copy.connections, copy.chunk_rows, copy.rows_per_second), (2, 500, None));
+}
+
+#[test]
+fn a_copy_of_what_has_no_tables_is_refused_with_what_to_write() {
+    let refused = |text: &str, words: &str| {
+        let said = parse(text).unwrap_err();
+        assert!(said.contains("subscription `paid`: ") && said.contains(words), "{said}");
+    };
+    let files = with_copy("").replace(
+        "kind = \"mysql\"\nhost = \"127.0.0.1\"\nuser = \"tidemill\"\npassword = { env = \"SHOP_PASSWORD\" }",
+        "kind = \"binlog-files\"\ndirectory = \"binlog\"",
+    );
+    refused(&files, "source `shop` is files, which have no tables to copy");
+    let relay = with_copy("").replace(
+        "kind = \"mysql\"\nhost = \"127.0.0.1\"\nuser = \"tidemill\"\npassword = { env = \"SHOP_PASSWORD\" }",
+        "kind = \"relay\"\nrelays = [\"http://127.0.0.1:7878\"]",
+    );
+    refused(&relay, "name the server that it follows in a [subscription.NAME.copy.server] table");
+    let server = "copy.server = { kind = \"mysql\", host = \"127.0.0.1\", user = \"tidemill\" }";
+    parse(&relay.replace("start = \"copy\"", &format!("start = \"copy\"\n{server}"))).unwrap();
+    let another = server
+        .replace("\"mysql\"", "\"relay\"")
+        .replace("host = \"127.0.0.1\", user = \"tidemill\"", "relays = [\"http://127.0.0.1:7878\"]");
+    refused(
+        &relay.replace("start = \"copy\"", &format!("start = \"copy\"\n{another}")),
+        "`copy.server` is no server",
+    );
+    refused(&with_copy("copy = { chunk_rows = 0 }"), "`copy.chunk_rows` is 0; write at least 1");
+    let nothing = WHOLE.replace("source = \"shop\"", "source = \"shop\"\ncopy = { connections = 2 }");
+    refused(&nothing, "`copy` says how a copy is made, and `start` is none; set start = \"copy\"");
 }

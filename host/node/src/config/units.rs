@@ -33,6 +33,8 @@ pub enum Start {
     /// With a snapshot, then with what follows it. Whoever has fallen behind so far that the log no longer has what follows
     /// gets what changed since then.
     Snapshot,
+    /// With a copy of the source's tables, made for this one alone, then with what follows it.
+    Copy,
 }
 
 fn split(text: &str) -> Option<(u64, &str)> {
@@ -96,13 +98,14 @@ impl TryFrom<String> for Start {
     fn try_from(text: String) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "`{text}` is no start; write earliest, now, time:2026-11-20T08:00:00Z (UTC), position:TIMELINE/SCN or snapshot"
+                "`{text}` is no start; write earliest, now, time:2026-11-20T08:00:00Z (UTC), position:TIMELINE/SCN, snapshot or copy"
             )
         };
         match text.split_once(':') {
             None if text == "earliest" => Ok(Start::Earliest),
             None if text == "now" => Ok(Start::Now),
             None if text == "snapshot" => Ok(Start::Snapshot),
+            None if text == "copy" => Ok(Start::Copy),
             Some(("time", time)) => parse_utc(time).map(Start::Time).ok_or_else(wrong),
             Some(("position", position)) => {
                 let (timeline, scn) = position.split_once('/').ok_or_else(wrong)?;
