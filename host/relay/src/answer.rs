@@ -218,25 +218,33 @@ fn check_arrow(selection: &Selection, format: Format) -> Result<(), Problem> {
 /// What can be said of a selection before anything is read.
 async fn check(source: &Served, selection: &Selection, format: Format, begin: &Begin) -> Result<(), Problem> {
     check_arrow(selection, format)?;
-    if !selection.tables.iter().any(exact) && selection.columns.is_empty() {
+    let Selection { tables, columns, predicates, .. } = selection;
+    if !tables.iter().any(exact) && columns.is_empty() && predicates.is_empty() {
         return Ok(());
     }
     let known = source.log.schemas().await;
     let known = known.map_err(|error| begin::problem(&source.log, &source.name, &error))?;
     // Whoever goes on where it was has seen its tables, and retention may have dropped what the log knew of them.
     let goes_on = matches!(begin, Begin::At(_) | Begin::After(_));
-    for pattern in selection.tables.iter().filter(|pattern| exact(pattern)) {
+    for pattern in tables.iter().filter(|pattern| exact(pattern)) {
         if !goes_on && !known.iter().any(|schema| pattern.matches(schema.name())) {
             return Err(unknown_table(source, &pattern.to_string()));
         }
     }
-    for (table, wanted) in &selection.columns {
+    for (table, wanted) in columns {
         match known.iter().find(|schema| schema.name() == table) {
             None if goes_on => {}
             None => return Err(unknown_table(source, &table.to_string())),
             // A projection gives columns that the log does not know.
             Some(_) if !selection.projections.is_empty() => {}
             Some(schema) => drop(chosen(schema, wanted)?),
+        }
+    }
+    for predicate in predicates {
+        match known.iter().find(|schema| *schema.name() == predicate.table) {
+            None if goes_on => {}
+            None => return Err(unknown_table(source, &predicate.table.to_string())),
+            Some(schema) => predicate.check(schema)?,
         }
     }
     Ok(())

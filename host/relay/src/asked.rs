@@ -4,6 +4,7 @@
 use std::fmt;
 
 use tidemill_event::{Checkpoint, Position, TableName};
+use tidemill_sandbox::Predicate;
 
 /// A table by name, or every table of a database: `shop.orders`, `shop.*`, `*.*`. A `*` stands for a whole part only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +52,8 @@ pub struct Selection {
     pub tables: Vec<TablePattern>,
     /// Columns by table; a table that is not named has all of its columns. Key columns always stay.
     pub columns: Vec<(TableName, Vec<String>)>,
+    /// Which rows of some tables, of each table one predicate at most; a table that is not named has all of its rows.
+    pub predicates: Vec<Predicate>,
     /// One part of the keys.
     pub part: Option<Part>,
     /// Registered filters, in order.
@@ -78,6 +81,11 @@ impl Selection {
             columns.dedup();
         });
         self.columns.sort();
+        self.predicates.iter_mut().for_each(|predicate| {
+            predicate.conditions.sort();
+            predicate.conditions.dedup();
+        });
+        self.predicates.sort();
         self
     }
 }

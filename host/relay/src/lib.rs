@@ -3,14 +3,15 @@
 //!
 //! ```text
 //! request ─▶ who is it, what may it see ─▶ Asked ─▶ log reader ─▶ view (shared) ─▶ format (shared) ─▶ body
-//!             grant                                              tables, columns,    frames, arrow,
-//!                                                                partition, guests   json, events
+//!             grant                                              tables, rows,       frames, arrow,
+//!                                                                guests, columns     json, events
 //! ```
 
 mod answer;
 mod asked;
 mod format;
 mod grant;
+mod predicate;
 mod problem;
 mod served;
 mod server;
@@ -22,6 +23,7 @@ pub use answer::{
 };
 pub use asked::{Asked, Begin, Format, Part, Selection, TablePattern};
 pub use grant::{Credential, Grant, TokenDigest};
+pub use predicate::parse_predicate;
 pub use problem::{Code, Problem};
 pub use served::{Guests, Served};
 pub use server::{

@@ -4,6 +4,7 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tidemill_event::Remedy;
+use tidemill_sandbox::PredicateError;
 
 /// What is wrong. The text form is part of the interface: keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -182,6 +183,17 @@ impl Problem {
         all.insert("code".to_owned(), json!(self.code.text()));
         all.insert("detail".to_owned(), json!(self.detail));
         Value::Object(all)
+    }
+}
+
+/// A predicate that does not fit: its text says where and how to mend it.
+impl From<PredicateError> for Problem {
+    fn from(error: PredicateError) -> Problem {
+        let code = match error {
+            PredicateError::UnknownColumn { .. } => Code::UnknownColumn,
+            PredicateError::Literal(_) | PredicateError::NotLogged { .. } => Code::BadParameter,
+        };
+        Problem::new(code, error.to_string()).with("parameter", "where")
     }
 }
 

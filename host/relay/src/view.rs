@@ -1,8 +1,8 @@
 //! Views: what one selection shows of one source. A view lives while it has subscribers and does its work once for all of
 //! them: a window is evaluated once, and written once in each format. Where a subscriber stands is the answer's.
 //!
-//! Tables first, then the partition, filters and projections (guests, in that order), columns last: so a filter sees
-//! columns that its subscribers do not. Each table has the row images that pass; transactions, their positions and
+//! Tables first, then predicates, the partition, filters and projections (guests, in that order), columns last: so a filter
+//! sees columns that its subscribers do not. Each table has the row images that pass; transactions, their positions and
 //! ordinals stay, so that whoever sees nothing of a window still moves on.
 
 mod cache;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tidemill_event::Window;
-use tidemill_sandbox::{FilterStage, GuestError, ProjectionStage};
+use tidemill_sandbox::{FilterStage, GuestError, PredicateStage, ProjectionStage};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -219,7 +219,9 @@ impl View {
         let open = || async {
             let guests = Arc::clone(&self.views.guests);
             let (selection, source) = (self.selection.clone(), self.source.clone());
-            let in_place = Selection { tables: vec![], columns: vec![], ..selection.clone() }.is_all();
+            let guestless =
+                Selection { part: None, filters: vec![], projections: vec![], ..selection.clone() };
+            let in_place = guestless == selection;
             let stages = apart(in_place, move || Stages::open(&*guests, &selection, &source)).await?;
             Ok(Arc::new(tokio::sync::Mutex::new(stages)))
         };
@@ -246,8 +248,9 @@ fn size(window: &Window) -> usize {
     size_of::<Window>() + 64 * window.transactions.len() + rows
 }
 
-/// The guests of a selection, and the columns that it leaves.
+/// What a selection does with rows, and the columns that it leaves.
 struct Stages {
+    predicates: PredicateStage,
     filters: Vec<FilterStage>,
     projections: Vec<ProjectionStage>,
     columns: select::Columns,
@@ -278,7 +281,8 @@ impl Stages {
             known(name, &guests.projections(), "projection")?;
             projections.push(guests.projection(name, source).map_err(|error| unopened(name, error))?);
         }
-        Ok(Stages { filters, projections, columns: select::Columns::new(&selection.columns) })
+        let predicates = PredicateStage::new(&selection.predicates);
+        Ok(Stages { predicates, filters, projections, columns: select::Columns::new(&selection.columns) })
     }
 
     fn has_guests(&self) -> bool {
@@ -304,7 +308,7 @@ impl Stages {
                 .with("guest", &*error.guest)
                 .with("at", position.to_string())
         };
-        let mut window = window;
+        let mut window = self.predicates.apply(window)?;
         for filter in &mut self.filters {
             window = filter.apply(window).map_err(failed)?;
         }

@@ -234,6 +234,7 @@ async fn what_cannot_be_answered_is_refused_before_the_first_byte() {
     elsewhere.source = "bank".into();
     let mut stranger = shop.served.log.checkpoint().unwrap();
     stranger.server = "server-9".into();
+    let predicate = |table, text| vec![tidemill_relay::parse_predicate(table, text).unwrap()];
     let column = |name: &str| vec![(schema(0).name().clone(), vec![name.to_owned()])];
     let cases = [
         (select(&|s| *s = tables(&["shop.nothing"])), Code::UnknownTable),
@@ -242,6 +243,9 @@ async fn what_cannot_be_answered_is_refused_before_the_first_byte() {
         (select(&|s| s.projections = vec!["big".into()]), Code::UnknownGuest),
         (select(&|s| s.filters = vec!["broken".into()]), Code::GuestFailed),
         (select(&|s| s.part = Some(tidemill_relay::Part { config: "{}".into() })), Code::BadParameter),
+        (select(&|s| s.predicates = predicate("shop.orders", "nothing = 1")), Code::UnknownColumn),
+        (select(&|s| s.predicates = predicate("shop.orders", "id = 'one'")), Code::BadParameter),
+        (select(&|s| s.predicates = predicate("shop.nothing", "id = 1")), Code::UnknownTable),
         (all(Format::Arrow), Code::BadParameter),
         (Asked { selection: tables(&["shop.*"]), ..all(Format::Arrow) }, Code::BadParameter),
         (Asked { begin: Begin::At(Box::new(elsewhere)), ..all(Format::Json) }, Code::BadCheckpoint),

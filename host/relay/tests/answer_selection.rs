@@ -12,9 +12,21 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use support::shop::*;
 use tidemill_event::{RowKind, Window};
-use tidemill_relay::{Answers, Asked, Format, Part, Selection};
+use tidemill_relay::{Answers, Asked, Format, Part, Selection, parse_predicate};
 
 const TABLES: [&str; 3] = ["shop.orders", "shop.parts", "bank.notes"];
+
+/// Predicates, which are ones of the catalogue's filter as well.
+const WORDS: [&str; 8] = [
+    "id >= -2 and id < 100",
+    "id = -9223372036854775808",
+    "id != 1",
+    "id is null",
+    "name in ('a', 'ä', '') and id is not null",
+    "`name` > 'a' and name <= 'bc'",
+    "id between 95 and 101",
+    "name <> 'ab' and note = 'n'",
+];
 
 fn rows() -> impl Strategy<Value = Row> {
     let ids = prop_oneof![
@@ -130,6 +142,32 @@ proptest! {
         for window in &mut full {
             window.tables.retain(|t| chosen.contains(&&*t.schema.name().to_string()));
             for stage in [&mut partition, &mut big].into_iter().flatten() {
+                *window = stage.apply(window.clone()).unwrap();
+            }
+        }
+        prop_assert_eq!(images(&at_relay), images(&full));
+    }
+
+    #[test]
+    fn b38_rows_by_a_predicate_are_those_that_a_filter_of_the_same_words_keeps(
+        stream in streams(),
+        orders in 0..WORDS.len(),
+        notes in 0..WORDS.len(),
+    ) {
+        let (shop, answers) = (shop_of(&stream), answers());
+        let mut full = run(selected(&answers, &shop, Selection::default()));
+        let seen: Vec<String> =
+            stream.iter().flat_map(|w| &w.tables).map(|t| t.schema.name().to_string()).collect();
+        let wanted = [("shop.orders", WORDS[orders]), ("bank.notes", WORDS[notes])];
+        // A table that the log has not seen is refused.
+        let wanted: Vec<_> = wanted.into_iter().filter(|(table, _)| seen.contains(&table.to_string())).collect();
+        let predicates = wanted.iter().map(|(table, text)| parse_predicate(table, text).unwrap()).collect();
+        let at_relay = run(selected(&answers, &shop, Selection { predicates, ..Selection::default() }));
+        assert_same_course(&at_relay, &stream);
+        for (table, text) in wanted {
+            let config = serde_json::json!({ "tables": [table], "where": text }).to_string();
+            let mut stage = stage("where", &config, "shop").unwrap();
+            for window in &mut full {
                 *window = stage.apply(window.clone()).unwrap();
             }
         }

@@ -210,7 +210,7 @@ pub(crate) enum Treatment {
     Computed,
 }
 
-#[derive(ComponentType, Lift, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(ComponentType, Lift, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[component(enum)]
 #[repr(u8)]
 /// How a condition compares.

@@ -1,14 +1,17 @@
-//! The conditions of a policy, judged by the host: literals are parsed once, by the column's type; comparisons
+//! The conditions of a policy or a predicate, judged by the host: literals are parsed once, by the column's type; comparisons
 //! follow SQL, where NULL fulfils `is-null` and nothing else. Text is compared by its bytes, decimals exactly.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal128Type, Decimal256Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type,
     Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrowPrimitiveType};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, BinaryArray, Float32Array, Float64Array, PrimitiveArray, StringArray,
+};
 use arrow_buffer::{BooleanBuffer, i256};
 use arrow_schema::DataType;
 use tidemill_event::{TableChanges, TableSchema};
@@ -34,6 +37,58 @@ enum Literal {
     Bytes(Vec<u8>),
     /// The number's floor at the column's scale, and whether that is all of it.
     Decimal(i256, bool),
+}
+
+impl Literal {
+    /// The order of two of one column; `None`: they have none.
+    fn order(&self, other: &Literal) -> Option<Ordering> {
+        match (self, other) {
+            (Literal::Int(a), Literal::Int(b)) => Some(a.cmp(b)),
+            (Literal::Float(a), Literal::Float(b)) => a.partial_cmp(b),
+            (Literal::Bytes(a), Literal::Bytes(b)) => Some(a.cmp(b)),
+            (Literal::Decimal(a, _), Literal::Decimal(b, _)) => Some(a.cmp(b)),
+            // Of two values that a column of bools has, no bound spares anything.
+            _ => None,
+        }
+    }
+
+    /// The value in that type; of a decimal the floor, since no value lies between the two.
+    fn array(&self, of: &DataType, is_high: bool) -> Option<ArrayRef> {
+        fn one<T: ArrowPrimitiveType>(value: T::Native, of: &DataType) -> Option<ArrayRef> {
+            let array = PrimitiveArray::<T>::from_iter_values([value]);
+            Some(Arc::new(array.with_data_type(of.clone())))
+        }
+        fn int<T: ArrowPrimitiveType>(value: i128, of: &DataType) -> Option<ArrayRef>
+        where
+            T::Native: TryFrom<i128>,
+        {
+            one::<T>(T::Native::try_from(value).ok()?, of)
+        }
+        match (self, of) {
+            (Literal::Int(v), DataType::Int8) => int::<Int8Type>(*v, of),
+            (Literal::Int(v), DataType::Int16) => int::<Int16Type>(*v, of),
+            (Literal::Int(v), DataType::Int32) => int::<Int32Type>(*v, of),
+            (Literal::Int(v), DataType::Int64) => int::<Int64Type>(*v, of),
+            (Literal::Int(v), DataType::UInt8) => int::<UInt8Type>(*v, of),
+            (Literal::Int(v), DataType::UInt16) => int::<UInt16Type>(*v, of),
+            (Literal::Int(v), DataType::UInt32) => int::<UInt32Type>(*v, of),
+            (Literal::Int(v), DataType::UInt64) => int::<UInt64Type>(*v, of),
+            (Literal::Int(v), DataType::Date32) => int::<Date32Type>(*v, of),
+            (Literal::Int(v), DataType::Timestamp(..)) => int::<TimestampMicrosecondType>(*v, of),
+            (Literal::Int(v), DataType::Duration(_)) => int::<DurationMicrosecondType>(*v, of),
+            // The two zeros are equal, and have an order where bounds are compared.
+            (Literal::Float(0.0), _) => float(if is_high { 0.0 } else { -0.0 }, of),
+            (Literal::Float(v), _) => float(*v, of),
+            (Literal::Decimal(floor, _), DataType::Decimal128(..)) => {
+                one::<Decimal128Type>(floor.to_i128()?, of)
+            }
+            (Literal::Bytes(v), DataType::Utf8) => {
+                Some(Arc::new(StringArray::from_iter_values([std::str::from_utf8(v).ok()?])))
+            }
+            (Literal::Bytes(v), DataType::Binary) => Some(Arc::new(BinaryArray::from_iter_values([v]))),
+            _ => None,
+        }
+    }
 }
 
 impl Judge {
@@ -67,6 +122,27 @@ impl Judge {
         };
         let literals = condition.literals.iter().map(literal).collect::<Result<_, String>>()?;
         Ok(Judge { column, comparison: condition.comparison, literals })
+    }
+
+    /// The column's ordinal.
+    pub(crate) fn column(&self) -> usize {
+        self.column
+    }
+
+    /// The least and the greatest value that can fulfil it, as arrays of one; `None`: there is no such bound, or none that
+    /// its type can hold.
+    pub(crate) fn bounds(&self, of: &DataType) -> (Option<ArrayRef>, Option<ArrayRef>) {
+        let ordered = || self.literals.iter().filter(|literal| literal.order(literal).is_some());
+        let by_value =
+            |a: &&Literal, b: &&Literal| a.order(b).expect("literals of one column have one order");
+        let low = || ordered().min_by(by_value).and_then(|literal| literal.array(of, false));
+        let high = || ordered().max_by(by_value).and_then(|literal| literal.array(of, true));
+        match self.comparison {
+            Comparison::Eq | Comparison::OneOf => (low(), high()),
+            Comparison::Gt | Comparison::Ge => (low(), None),
+            Comparison::Lt | Comparison::Le => (None, high()),
+            Comparison::Ne | Comparison::IsNull | Comparison::IsNotNull => (None, None),
+        }
     }
 
     /// The rows for which the condition is true.
@@ -158,6 +234,15 @@ impl Judge {
     }
 }
 
+/// The nearest value of that type: no other one lies between it and the number.
+fn float(value: f64, of: &DataType) -> Option<ArrayRef> {
+    match of {
+        DataType::Float32 => Some(Arc::new(Float32Array::from_iter_values([value as f32]))),
+        DataType::Float64 => Some(Arc::new(Float64Array::from_iter_values([value]))),
+        _ => None,
+    }
+}
+
 fn fits(comparison: Comparison, order: Ordering) -> bool {
     match comparison {
         Comparison::Eq | Comparison::OneOf => order.is_eq(),
@@ -217,9 +302,16 @@ fn parse_literal(data_type: &DataType, literal: &str) -> Result<Literal, &'stati
     parsed.ok_or(form)
 }
 
-/// The rows that fulfil all conditions; `None`: all of them. A row whose answer hangs on a value that the source
-/// did not log is an error that names the column.
-pub(crate) fn judge(judges: &[Judge], changes: &TableChanges) -> Result<Option<BooleanBuffer>, String> {
+/// What conditions say of rows.
+pub(crate) struct Judged {
+    /// The rows that fulfil all of them, as far as is known; `None`: all rows do.
+    pub(crate) kept: Option<BooleanBuffer>,
+    /// Columns of conditions, each with the rows whose answer hangs on its value, which the source did not log.
+    pub(crate) unknown: Vec<(usize, BooleanBuffer)>,
+}
+
+/// The rows that fulfil all conditions. Where a value is not known, another condition may still decide.
+pub(crate) fn judge(judges: &[Judge], changes: &TableChanges) -> Judged {
     let mut kept: Option<BooleanBuffer> = None;
     let absent = |judge: &Judge| {
         let bits = changes.absent.get(judge.column).and_then(Option::as_ref);
@@ -228,28 +320,22 @@ pub(crate) fn judge(judges: &[Judge], changes: &TableChanges) -> Result<Option<B
     for judge in judges {
         let mut holds = judge.holds(changes.rows.column(judge.column));
         if let Some(absent) = absent(judge) {
-            // Not known: another condition may still decide.
             holds = &holds | absent;
         }
         kept = Some(kept.map_or(holds.clone(), |kept| &kept & &holds));
     }
-    for (judge, absent) in judges.iter().filter_map(|judge| Some((judge, absent(judge)?))) {
-        let undecided = kept.as_ref().is_some_and(|kept| (kept & absent).count_set_bits() > 0);
-        if undecided {
-            let name = &changes.schema.columns()[judge.column].name;
-            return Err(format!(
-                "column {name:?} decides which rows may be stored, and the source did not log it; set \
-                 binlog_row_image=FULL at the source, or take the condition away"
-            ));
-        }
-    }
-    Ok(kept.filter(|kept| kept.count_set_bits() < kept.len()))
+    let unknown = judges.iter().filter_map(|judge| {
+        let rows = kept.as_ref()? & absent(judge)?;
+        (rows.count_set_bits() > 0).then_some((judge.column, rows))
+    });
+    let unknown = unknown.collect();
+    Judged { kept: kept.filter(|kept| kept.count_set_bits() < kept.len()), unknown }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use arrow_array::{BooleanArray, Decimal128Array, Float64Array, Int8Array, StringArray, UInt64Array};
+    use arrow_array::{BooleanArray, Decimal128Array, Int8Array, TimestampMicrosecondArray, UInt64Array};
     use tidemill_event::{ColumnSchema, TableName};
 
     use super::*;
@@ -306,5 +392,43 @@ mod tests {
             "table shop.orders, column \"amount\" (decimal(12,2)): \"ten\" is no literal of it; write a plain \
              decimal number, as -10.50"
         );
+    }
+
+    fn check_bounds(
+        of: &dyn Array,
+        comparison: Comparison,
+        literals: &[&str],
+        rows: (Option<usize>, Option<usize>),
+    ) {
+        let column = ColumnSchema::new("c", of.data_type().clone(), "type", true);
+        let schema = TableSchema::new(TableName::new("shop", "t"), vec![column], vec![]);
+        let literals: Vec<String> = literals.iter().map(|l| (*l).to_owned()).collect();
+        let judge = Judge::parse(&Condition { column: 0, comparison, literals }, &schema).unwrap();
+        let (low, high) = judge.bounds(of.data_type());
+        for (bound, row) in [(low, rows.0), (high, rows.1)] {
+            let expected = row.map(|row| of.slice(row, 1));
+            assert_eq!(bound.map(|b| b.to_data()), expected.map(|e| e.to_data()), "{judge:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_hold_every_value_that_can_fulfil_a_condition() {
+        let ints = Int8Array::from(vec![-3, 5, 7]);
+        check_bounds(&ints, Comparison::Eq, &["-3"], (Some(0), Some(0)));
+        check_bounds(&ints, Comparison::OneOf, &["7", "-3", "5"], (Some(0), Some(2)));
+        check_bounds(&ints, Comparison::Gt, &["5"], (Some(1), None));
+        check_bounds(&ints, Comparison::Le, &["5"], (None, Some(1)));
+        check_bounds(&ints, Comparison::Ne, &["5"], (None, None));
+        check_bounds(&ints, Comparison::IsNull, &[], (None, None));
+        // No value of the type is as high.
+        check_bounds(&ints, Comparison::Lt, &["300"], (None, None));
+        let floors = Decimal128Array::from(vec![-101]).with_precision_and_scale(12, 2).unwrap();
+        check_bounds(&floors, Comparison::Lt, &["-1.005"], (None, Some(0)));
+        check_bounds(&floors, Comparison::Ge, &["-1.005"], (Some(0), None));
+        let zeros = Float64Array::from(vec![-0.0, 0.0]);
+        check_bounds(&zeros, Comparison::Eq, &["0"], (Some(0), Some(1)));
+        check_bounds(&StringArray::from(vec!["a", "b"]), Comparison::OneOf, &["b", "a"], (Some(0), Some(1)));
+        let zoned = TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC");
+        check_bounds(&zoned, Comparison::Ge, &["1970-01-01 00:00:00"], (Some(0), None));
     }
 }

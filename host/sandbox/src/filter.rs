@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
-use tidemill_event::{Phase, RowKind, SchemaId, TableChanges, TableSchema, Window};
+use tidemill_event::{Phase, SchemaId, TableChanges, TableSchema, Window};
 use wasmtime::component::TypedFunc;
 
 use crate::abi::{self, Rows};
 use crate::convert::{self, Lowered};
+use crate::declined;
 use crate::error::{At, GuestEnd, GuestError};
 use crate::guest::{Answered, Calls, Exports, Guest, GuestConfig, Live};
 use crate::module::{Kind, Module};
@@ -54,8 +55,7 @@ impl FilterStage {
     /// The window with the rows that the guest keeps. A lone `−U` of what was an update is a delete, a lone
     /// `+U` an insert; they stay as they are.
     ///
-    /// In deltas whoever reads may have an older state of a row that the guest declines now: it becomes a delete that says
-    /// the key alone, unless the key alone decides. Of deletes, which say no more, the guest is asked only then.
+    /// In deltas a row that the guest declines becomes a delete, see `declined`.
     pub fn apply(&mut self, mut window: Window) -> Result<Window, GuestError> {
         let at = At::window(&window);
         let is_deltas = matches!(window.phase, Phase::Deltas(_));
@@ -81,18 +81,8 @@ impl FilterStage {
         let at = at.table(&changes.schema);
         let plan = self.plan(&changes.schema, &at)?;
         let Some(wanted) = &*plan else { return Ok(Some(changes)) };
-        let key = changes.schema.key();
-        let by_key = !key.is_empty() && wanted.iter().all(|column| key.contains(column));
-        if !is_deltas || by_key {
-            return Ok(match self.judged(&changes, &plan, wanted, &at)? {
-                None => Some(changes),
-                Some(kept) => changes.keep(&kept),
-            });
-        }
-        let asked: BooleanBuffer = changes.kind.iter().map(|kind| *kind != RowKind::Delete as u8).collect();
-        let Some(rows) = changes.keep(&asked) else { return Ok(Some(changes)) };
-        let Some(kept) = self.judged(&rows, &plan, wanted, &at)? else { return Ok(Some(changes)) };
-        Ok(without_declined(changes, &asked, &kept))
+        let by_key = declined::is_of_key(&changes.schema, wanted);
+        declined::keep(changes, is_deltas, by_key, |rows| self.judged(rows, &plan, wanted, &at))
     }
 
     /// The bits of all rows; `None`: all of them are kept.
@@ -160,22 +150,6 @@ impl FilterStage {
                 .map_err(|what| guest.invalid("keep", at, format!("it answered {what}")))
         })
     }
-}
-
-/// Changes of deltas where the guest was asked about some rows and kept some of those. An insert follows a table that was
-/// emptied: nobody has an older state of it.
-fn without_declined(
-    changes: TableChanges,
-    asked: &BooleanBuffer,
-    kept: &BooleanBuffer,
-) -> Option<TableChanges> {
-    let mut answers = kept.iter();
-    let declined = asked.iter().map(|asked| asked && !answers.next().expect("one answer a row"));
-    let declined: Vec<bool> = declined.collect();
-    let is_new = |row: usize| changes.kind[row] == RowKind::Insert as u8;
-    let gone: BooleanBuffer = (0..declined.len()).map(|row| declined[row] && !is_new(row)).collect();
-    let stays: BooleanBuffer = (0..declined.len()).map(|row| !declined[row] || !is_new(row)).collect();
-    changes.with_gone(&gone).keep(&stays)
 }
 
 fn ask(live: &mut Live<FilterCalls>, id: u32, source: &str, schema: &TableSchema) -> Answered<Wanted> {

@@ -29,8 +29,10 @@ mod table;
 mod text;
 
 // The stages of a stream.
+mod declined;
 mod filter;
 mod policy;
+mod predicate;
 mod projection;
 
 mod batch;
@@ -48,5 +50,6 @@ pub use guest::GuestConfig;
 pub use limits::Limits;
 pub use module::{Kind, LoadError, LoadReason, Module};
 pub use policy::{PolicyStage, Reads};
+pub use predicate::{Bounds, ColumnCondition, Predicate, PredicateError, PredicateStage};
 pub use projection::ProjectionStage;
 pub use sandbox::{Sandbox, SandboxConfig, SandboxError};

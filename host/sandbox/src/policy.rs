@@ -293,9 +293,16 @@ impl PolicyStage {
         at: &At,
     ) -> Result<Option<TableChanges>, GuestError> {
         let rejected = |what| GuestEnd::Error(Answer::Unsupported(what));
-        let kept = condition::judge(&taken.judges, &changes)
-            .map_err(|what| self.guest.failed("decide", at, rejected(what)))?;
-        if let Some(kept) = kept {
+        let judged = condition::judge(&taken.judges, &changes);
+        if let Some((column, _)) = judged.unknown.first() {
+            let what = format!(
+                "column {:?} decides which rows may be stored, and the source did not log it; set \
+                 binlog_row_image=FULL at the source, or take the condition away",
+                changes.schema.columns()[*column].name
+            );
+            return Err(self.guest.failed("decide", at, rejected(what)));
+        }
+        if let Some(kept) = judged.kept {
             match changes.keep(&kept) {
                 Some(left) => changes = left,
                 None => return Ok(None),

@@ -3,6 +3,7 @@
 use tidemill_bootstrap_store::{DataError, StoreError};
 use tidemill_event::{Remedy, TableName, chain};
 use tidemill_relay::{Code, Problem};
+use tidemill_sandbox::PredicateError;
 use tidemill_world::objects::CallFailed;
 
 /// Why a reader gets nothing.
@@ -34,6 +35,20 @@ pub enum ServeError {
         /// What does not fit.
         what: String,
     },
+    /// A predicate is of a table that is not stored.
+    #[error(
+        "snapshot storage of {source_name} has no table {table}, of which `where` wants some rows; name one that is stored, \
+         or ask again when it is copied"
+    )]
+    UnknownTable {
+        /// The source's name.
+        source_name: String,
+        /// The table.
+        table: TableName,
+    },
+    /// A predicate does not fit its table.
+    #[error(transparent)]
+    Predicate(#[from] PredicateError),
     /// The store could not be read.
     #[error("read snapshot storage")]
     Store(#[source] Box<StoreError>),
@@ -58,7 +73,10 @@ impl ServeError {
     pub fn remedy(&self) -> Remedy {
         match self {
             ServeError::NotYet { .. } => Remedy::Wait,
-            ServeError::OtherSource { .. } | ServeError::OtherHistory { .. } => Remedy::Fix,
+            ServeError::OtherSource { .. }
+            | ServeError::OtherHistory { .. }
+            | ServeError::UnknownTable { .. }
+            | ServeError::Predicate(_) => Remedy::Fix,
             ServeError::Store(error) => error.remedy(),
             ServeError::Rows { source, .. } => source.remedy(),
         }
@@ -86,6 +104,10 @@ impl ServeError {
             ServeError::NotYet { .. } => Problem::new(Code::NothingYet, self.to_string()),
             ServeError::OtherSource { .. } => Problem::new(Code::BadCheckpoint, self.to_string()),
             ServeError::OtherHistory { .. } => Problem::new(Code::Diverged, self.to_string()),
+            ServeError::UnknownTable { table, .. } => {
+                Problem::new(Code::UnknownTable, self.to_string()).with("table", table.to_string())
+            }
+            ServeError::Predicate(error) => error.clone().into(),
             // The names of its objects are nobody else's business.
             ServeError::Store(_) | ServeError::Rows { .. } => {
                 tracing::error!(error = %chain(self), "snapshot storage cannot be read");

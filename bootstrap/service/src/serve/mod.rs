@@ -22,7 +22,7 @@ use tidemill_bootstrap_store::Store;
 use tidemill_client::{Bootstrap, Piece};
 use tidemill_event::{Checkpoint, Remedy};
 use tidemill_relay::{
-    Problem, SnapshotAsked, SnapshotPath, SnapshotPiece, SnapshotReading, Snapshots, TablePattern,
+    Problem, Selection, SnapshotAsked, SnapshotPath, SnapshotPiece, SnapshotReading, Snapshots, TablePattern,
 };
 
 use crate::limits::PIN_TTL;
@@ -65,14 +65,15 @@ impl SnapshotServer {
 
     /// A reader of those tables; none: of all. `client` names the reader's pins.
     pub fn reader(&self, tables: Vec<TablePattern>, path: SnapshotPath, client: &str) -> SnapshotReader {
-        SnapshotReader::new(self.clone(), tables, None, path, client)
+        let selection = Selection { tables, ..Selection::default() };
+        SnapshotReader::new(self.clone(), selection, path, client)
     }
 }
 
 impl Snapshots for SnapshotServer {
     fn open(&self, asked: SnapshotAsked) -> Box<dyn SnapshotReading> {
         let SnapshotAsked { selection, path, subscriber } = asked;
-        Box::new(SnapshotReader::new(self.clone(), selection.tables, selection.part, path, &subscriber))
+        Box::new(SnapshotReader::new(self.clone(), selection, path, &subscriber))
     }
 }
 

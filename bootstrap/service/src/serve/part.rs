@@ -1,5 +1,5 @@
-//! A part of the keys as ranges of values: rows outside of it need not be read. Who gets which row is the partition's own
-//! word; this only spares what it would decline for sure.
+//! A selection as ranges of values: rows outside of them need not be read. Who gets which row is the word of the predicate
+//! or the partition; this only spares what they would decline for sure.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tidemill_bootstrap_store::ColumnRange;
 use tidemill_event::TableSchema;
-use tidemill_relay::Part;
+use tidemill_relay::{Part, Selection};
+use tidemill_sandbox::Bounds;
 
 /// The configuration of a partition by ranges.
 #[derive(Deserialize)]
@@ -24,9 +25,13 @@ struct ByRange {
     column: String,
 }
 
-/// The range that holds every row of the part; none where no such range is known.
-pub(crate) fn ranges(part: Option<&Part>, schema: &TableSchema) -> Vec<ColumnRange> {
-    part.and_then(|part| range(part, schema)).into_iter().collect()
+/// Ranges each of which holds every row that the selection shows of the table.
+pub(crate) fn ranges(selection: &Selection, schema: &TableSchema) -> Vec<ColumnRange> {
+    let of_part = selection.part.as_ref().and_then(|part| range(part, schema));
+    let predicates = selection.predicates.iter().filter(|predicate| predicate.table == *schema.name());
+    let bounds = predicates.flat_map(|predicate| predicate.bounds(schema));
+    let of_predicate = bounds.map(|Bounds { column, low, high }| ColumnRange { column, low, high });
+    of_part.into_iter().chain(of_predicate).collect()
 }
 
 fn range(part: &Part, schema: &TableSchema) -> Option<ColumnRange> {
@@ -75,9 +80,9 @@ mod tests {
     fn check(config: &str, nullable: bool, expected: Option<(Option<i32>, Option<i32>)>) {
         let column = ColumnSchema::new("n", DataType::Int32, "int", nullable);
         let schema = TableSchema::new(TableName::new("shop", "a"), vec![column], vec![0]);
-        let part = Part { config: config.to_owned() };
+        let selection = Selection { part: Some(Part { config: config.to_owned() }), ..Selection::default() };
         let value = |array: &Option<ArrayRef>| array.as_ref().map(|a| a.as_primitive::<Int32Type>().value(0));
-        let found = ranges(Some(&part), &schema);
+        let found = ranges(&selection, &schema);
         assert_eq!(found.first().map(|range| (value(&range.low), value(&range.high))), expected, "{config}");
     }
 

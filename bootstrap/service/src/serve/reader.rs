@@ -13,7 +13,8 @@ use tidemill_bootstrap_store::{
 };
 use tidemill_client::Piece;
 use tidemill_event::{Checkpoint, Cursor, EventKind, Phase, Position, TableName, TableSchema, Window};
-use tidemill_relay::{Part, SnapshotPath, TablePattern};
+use tidemill_relay::{Selection, SnapshotPath};
+use tidemill_sandbox::Predicate;
 
 use super::plan::{self, Way};
 use super::window::{self, Content};
@@ -38,8 +39,7 @@ pub struct SnapshotReader {
 /// What is read, for whom.
 struct Asked {
     server: SnapshotServer,
-    tables: Vec<TablePattern>,
-    part: Option<Part>,
+    selection: Selection,
     path: SnapshotPath,
     client: String,
 }
@@ -107,12 +107,11 @@ fn rows_of_window(rows: &RecordBatch) -> usize {
 impl SnapshotReader {
     pub(crate) fn new(
         server: SnapshotServer,
-        tables: Vec<TablePattern>,
-        part: Option<Part>,
+        selection: Selection,
         path: SnapshotPath,
         client: &str,
     ) -> SnapshotReader {
-        SnapshotReader { asked: Asked { server, tables, part, path, client: client.to_owned() }, open: None }
+        SnapshotReader { asked: Asked { server, selection, path, client: client.to_owned() }, open: None }
     }
 
     /// What comes after the checkpoint.
@@ -182,6 +181,7 @@ impl Asked {
     /// A snapshot of the newest version.
     async fn begin(&self) -> Result<Open, ServeError> {
         let manifest = self.newest().await?;
+        self.check_known(&manifest).await?;
         self.check_ready(&manifest).await?;
         let mut have = manifest.applied.checkpoint(&manifest.source, &manifest.timelines);
         have.phase = Phase::Snapshot(Cursor { version: manifest.number, ..Cursor::default() });
@@ -264,12 +264,32 @@ impl Asked {
                 && matches!(self.server.store.manifests().await, Ok(numbers) if !numbers.contains(&version))
     }
 
+    /// Refuses a predicate of a table that there is not.
+    async fn check_known(&self, manifest: &Manifest) -> Result<(), ServeError> {
+        for Predicate { table, .. } in &self.selection.predicates {
+            let mut known = false;
+            for (key, id) in &manifest.tables {
+                known |= *key == table.to_string() && self.server.store.table(id).await?.name == *table;
+            }
+            if !known {
+                let source_name = self.server.store.source().to_owned();
+                return Err(ServeError::UnknownTable { source_name, table: table.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses tables that cannot be read yet, and predicates that do not fit theirs.
     async fn check_ready(&self, manifest: &Manifest) -> Result<(), ServeError> {
         for (key, table) in &manifest.tables {
-            if plan::may_match(&self.tables, key) {
+            if plan::may_match(&self.selection.tables, key) {
                 let state = self.server.store.table(table).await?;
-                if plan::matches(&self.tables, &state.name) {
+                if plan::matches(&self.selection.tables, &state.name) {
                     plan::check_ready(manifest, &state)?;
+                    let of_table = self.selection.predicates.iter().filter(|one| one.table == state.name);
+                    for predicate in of_table {
+                        predicate.check(&state.schema.table_schema(&state.name))?;
+                    }
                 }
             }
         }
@@ -307,7 +327,7 @@ impl Asked {
     fn told(&self, open: &Open) -> Option<Window> {
         let Phase::Deltas(cursor) = &open.have.phase else { return None };
         let gone = open.manifest.dropped.iter().filter(|dropped| dropped.at > open.since);
-        let gone = gone.filter(|dropped| plan::matches(&self.tables, &dropped.table));
+        let gone = gone.filter(|dropped| plan::matches(&self.selection.tables, &dropped.table));
         let events: Vec<EventKind> =
             gone.map(|dropped| EventKind::Drop { table: dropped.table.clone() }).collect();
         if events.is_empty() {
@@ -328,9 +348,9 @@ impl Asked {
         let manifest = Arc::clone(&open.manifest);
         let names =
             manifest.tables.range::<str, _>((Bound::Included(cursor.table.as_str()), Bound::Unbounded));
-        for (key, table) in names.filter(|(key, _)| plan::may_match(&self.tables, key)) {
+        for (key, table) in names.filter(|(key, _)| plan::may_match(&self.selection.tables, key)) {
             let state = self.server.store.table(table).await?;
-            if !plan::matches(&self.tables, &state.name) {
+            if !plan::matches(&self.selection.tables, &state.name) {
                 continue;
             }
             plan::check_ready(&manifest, &state)?;
@@ -364,14 +384,11 @@ impl Asked {
         };
         let schema = Arc::clone(reader.schema());
         let batch_rows = batch_rows(&state);
-        let ranges = part::ranges(self.part.as_ref(), &schema);
+        let ranges = part::ranges(&self.selection, &schema);
         let scan = match way {
             Way::Nothing => return None,
             Way::Whole => reader.scan(ScanOptions { after, upto: None, ranges, batch_rows }),
-            // What is outside of a range may have been inside before.
-            Way::Deltas => {
-                reader.deltas(open.since, ScanOptions { after, batch_rows, ..ScanOptions::default() })
-            }
+            Way::Deltas => reader.deltas(open.since, ScanOptions { after, upto: None, ranges, batch_rows }),
         };
         let (table, name) = (key.to_owned(), state.name.clone());
         Some(Scanning { table, name, schema, way, scan, rest: None })

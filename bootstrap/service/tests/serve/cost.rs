@@ -13,11 +13,13 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use tidemill_event::Checkpoint;
-use tidemill_relay::SnapshotPath;
+use tidemill_bootstrap_store::MergeOptions;
+use tidemill_event::{Checkpoint, Window};
+use tidemill_relay::{Selection, SnapshotPath, parse_predicate};
 
 use crate::model::Mirror;
-use crate::shop::{Change, Shop, row};
+use crate::selection::answered;
+use crate::shop::{Change, Dice, ORDERS, Shop, row};
 
 /// Bytes that were read, with their object's path.
 type Reads = Arc<Mutex<Vec<(String, u64)>>>;
@@ -144,4 +146,54 @@ async fn deltas_read_nothing_of_tables_that_did_not_change() {
     assert_eq!(mirror.rows, 1);
     assert_eq!(bytes_of(&reads, "/run/"), bytes_of(&reads, "shop.t003/run/"));
     assert_eq!(bytes_of(&reads, "/snap-"), 0);
+}
+
+/// Orders in one file of many row groups, larger than what is read whole; `cents` rises with the key.
+async fn large_orders() -> (tempfile::TempDir, Reads, Shop, i64) {
+    let (rows, directory) = (60_000, tempfile::tempdir().unwrap());
+    let (inner, reads) = (LocalFileSystem::new_with_prefix(directory.path()).unwrap(), Reads::default());
+    let mut shop = Shop::on(Arc::new(Counting { inner, reads: Arc::clone(&reads) })).await;
+    let mut dice = Dice(38);
+    let mut note = || (0..8).map(|_| format!("{:08x}", dice.next(1 << 31))).collect::<String>();
+    shop.change(&(0..rows).map(|id| Change::Set(ORDERS, row(id, &note()))).collect::<Vec<_>>());
+    shop.apply().await;
+    let options = MergeOptions {
+        row_group_rows: 4096,
+        file_bytes: 1 << 30,
+        file_bytes_min: 0,
+        ..MergeOptions::default()
+    };
+    shop.publish_as(ORDERS, options).await;
+    // A change of the newest row, in a run.
+    shop.change(&[Change::Set(ORDERS, row(rows - 1, "changed"))]);
+    shop.apply().await;
+    reads.lock().unwrap().clear();
+    (directory, reads, shop, rows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_groups_that_a_predicate_excludes_are_not_read() {
+    let (_directory, reads, shop, rows) = large_orders().await;
+    let read = async |text: &str| {
+        let predicates = vec![parse_predicate(ORDERS, text).unwrap()];
+        let selection = Selection { predicates, ..Selection::default() };
+        let (windows, _) = answered(&shop, &selection, None).await;
+        let bytes = (bytes_of(&reads, "/snap-"), bytes_of(&reads, "/run/"));
+        reads.lock().unwrap().clear();
+        (windows.iter().map(Window::row_count).sum::<usize>() as i64, bytes)
+    };
+    let (count, (whole, runs)) = read("id is not null").await;
+    assert_eq!(count, rows);
+    assert!(whole > 2 << 20 && runs > 0, "{whole} {runs}");
+    // The last twentieth, by a column that is not of the key: runs may have anything.
+    let least = (rows - rows / 20) * 37 - 1000;
+    let (count, (some, same)) = read(&format!("cents >= {}.{:02}", least / 100, least % 100)).await;
+    assert_eq!((count, same), (rows / 20, runs));
+    assert!(some < whole / 5, "{some} of {whole}");
+    // By the key no version outside is read, in whichever file.
+    let (count, (some, none)) = read("id >= 100 and id < 200 and part < 99").await;
+    assert_eq!((count, none), (100, 0));
+    assert!(some < whole / 5, "{some} of {whole}");
+    let (count, (nothing, _)) = read(&format!("id > {rows}")).await;
+    assert_eq!((count, nothing), (0, 0), "not even its footer");
 }

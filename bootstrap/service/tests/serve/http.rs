@@ -11,8 +11,8 @@ use tidemill_client::{
 use tidemill_event::{Checkpoint, Phase};
 use tidemill_log::{Fsync, Log, LogConfig, Writer};
 use tidemill_relay::{
-    Health, OperateError, OperatedPart, Operator, Relay, RelayConfig, RelayError, RelayParts, Served,
-    ServingMetrics, SnapshotsServed, SourceStatus, SubscriptionStatus,
+    Credential, Grant, Health, OperateError, OperatedPart, Operator, Relay, RelayConfig, RelayError,
+    RelayParts, Served, ServingMetrics, SnapshotsServed, SourceStatus, SubscriptionStatus, TablePattern,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -64,6 +64,11 @@ struct Real {
 
 impl Real {
     fn new(shop: &Shop, log: Option<&Log>) -> Real {
+        Real::guarded(shop, log, vec![])
+    }
+
+    /// For whoever holds one of those grants; none: for everybody.
+    fn guarded(shop: &Shop, log: Option<&Log>, grants: Vec<Grant>) -> Real {
         let snapshots = SnapshotsServed { source: "shop".into(), snapshots: Arc::new(shop.server()) };
         let parts = RelayParts {
             served: log.map(|log| Served { name: "shop".into(), log: log.clone() }).into_iter().collect(),
@@ -72,7 +77,7 @@ impl Real {
             operator: Arc::new(Nobody),
             metrics: ServingMetrics::default(),
         };
-        let mut config = RelayConfig::new("127.0.0.1:0".parse().unwrap());
+        let mut config = RelayConfig { grants, ..RelayConfig::new("127.0.0.1:0".parse().unwrap()) };
         // Who takes nothing is cut off when the relay ends.
         config.limits.shutdown_time = Duration::from_millis(100);
         let relay = Relay::new(config, parts).unwrap();
@@ -88,9 +93,18 @@ impl Real {
 
     /// The body of an answer to that path, and its status.
     async fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        self.get_as("", path).await
+    }
+
+    /// The same for whoever shows that token.
+    async fn get_as(&self, token: &str, path: &str) -> (u16, Vec<u8>) {
         let address = self.url.strip_prefix("http://").unwrap();
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        let shown = match token {
+            "" => String::new(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{shown}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = vec![];
         stream.read_to_end(&mut answer).await.unwrap();
@@ -184,6 +198,31 @@ async fn b21_a_consumer_that_falls_out_of_the_log_comes_back_by_itself_each_time
         assert_eq!(phases, ["deltas", "stream"], "round {round}");
         assert_eq!(shown(&mirror.content), *shop.at(shop.scn), "round {round}");
     }
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b21_a_consumer_that_has_fallen_out_comes_back_though_one_of_its_relays_stays_away() {
+    let (mut shop, mut dice) = (Shop::new().await, Dice(23));
+    let (_directory, log, mut writer) = short_log();
+    let mut appended = 0;
+    shop.trade(&mut dice, 30, 300);
+    append(&shop, &mut writer, &mut appended);
+    let have = shop.windows.last().unwrap().checkpoint();
+    let mut mirror = Mirror { content: shop.at(shop.scn).clone(), have: Some(have), ..Mirror::default() };
+    shop.trade(&mut dice, 400, 300);
+    append(&shop, &mut writer, &mut appended);
+    shop.apply().await;
+    let relay = Real::new(&shop, Some(&log));
+    let mut wanted = options(&[&relay]);
+    // Nobody listens there.
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    wanted.relays.insert(0, format!("http://{nowhere}"));
+    let stream = RelayFeed::new(wanted.clone(), Start::Now).unwrap();
+    let storage = RelayBootstrap::new(wanted.clone()).unwrap();
+    let mut feed = PhasedFeed::new(stream, storage, mirror.have.clone()).with_backoff(wanted.backoff);
+    assert_eq!(follow(&mut mirror, &mut feed, shop.scn).await, ["deltas", "stream"]);
+    assert_eq!(shown(&mirror.content), *shop.at(shop.scn));
     relay.end().await;
 }
 
@@ -307,5 +346,85 @@ async fn people_read_a_snapshot_as_lines_of_json_and_programs_a_table_as_arrow()
         assert_eq!(relay.get(&format!("/v1/sources/shop/bootstrap?{query}")).await.0, status, "{query}");
     }
     assert_eq!(relay.get("/v1/sources/bank/bootstrap").await.0, 404);
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_asked_for_by_their_values_and_a_predicate_that_does_not_fit_says_where() {
+    let mut shop = Shop::new().await;
+    shop.change(&(1..=9).map(|id| Change::Set(ORDERS, row(id, "a"))).collect::<Vec<_>>());
+    shop.apply().await;
+    let relay = Real::new(&shop, None);
+    let ask = async |predicate: &str| {
+        let text: String = predicate.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let (status, body) = relay.get(&format!("/v1/sources/shop/bootstrap?format=json&where={text}")).await;
+        (status, String::from_utf8(body).unwrap())
+    };
+    let (status, text) = ask("shop.orders: cents >= -8.15 and note = 'a'").await;
+    assert_eq!((status, text.matches("\"op\":\"r\"").count()), (200, 5), "{text}");
+    for (predicate, status, code, what) in [
+        ("shop.orders: total >= 1", 400, "unknown-column", "table shop.orders has no column"),
+        ("shop.orders: cents >= 'ten'", 400, "bad-parameter", "write a plain decimal number, as -10.50"),
+        ("shop.orders: cents", 400, "bad-parameter", "the end follows column `cents`"),
+        ("shop.nothing: id = 1", 404, "unknown-table", "snapshot storage of shop has no table shop.nothing"),
+        ("orders: id = 1", 400, "bad-parameter", "write database.table: column"),
+    ] {
+        let (found, text) = ask(predicate).await;
+        assert!(found == status && text.contains(code) && text.contains(what), "{predicate}: {found} {text}");
+    }
+    relay.end().await;
+}
+
+fn grant(name: &str, source: &str, tables: &[&str]) -> Grant {
+    Grant {
+        name: name.to_owned(),
+        credential: Credential::token(name),
+        sources: vec![source.to_owned()],
+        tables: tables.iter().map(|text| TablePattern::parse(text).unwrap()).collect(),
+        admin: false,
+        metrics: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b53_a_grant_of_some_tables_sees_no_other_in_a_snapshot_or_in_deltas() {
+    let mut shop = Shop::new().await;
+    shop.change(&[Change::Set(ORDERS, row(1, "order")), Change::Set(ITEMS, row(2, "item"))]);
+    shop.apply().await;
+    let grants =
+        vec![grant("all", "shop", &[]), grant("orders", "shop", &[ORDERS]), grant("elsewhere", "bank", &[])];
+    let relay = Real::guarded(&shop, None, grants);
+    let path = "/v1/sources/shop/bootstrap?format=json";
+    let ask = async |token: &str, more: &str| {
+        let (status, body) = relay.get_as(token, &format!("{path}{more}")).await;
+        (status, String::from_utf8(body).unwrap())
+    };
+    let end = |text: &str| -> String {
+        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        last["checkpoint"].as_str().unwrap().to_owned()
+    };
+    let (_, whole) = ask("all", "").await;
+    assert!(whole.contains("\"order\"") && whole.contains("\"item\""), "{whole}");
+    let (status, seen) = ask("orders", "").await;
+    assert!(status == 200 && seen.contains("\"order\"") && !seen.contains("item"), "{seen}");
+    let have = end(&seen);
+    shop.change(&[Change::Set(ORDERS, row(1, "later")), Change::Set(ITEMS, row(2, "item later"))]);
+    shop.drop_table(ITEMS).await;
+    // What is gone of a table that one may not see is not told either.
+    let (status, deltas) = ask("orders", &format!("&checkpoint={have}")).await;
+    assert!(status == 200 && deltas.contains("\"later\"") && !deltas.contains("item"), "{deltas}");
+    for (token, more, expected) in [
+        ("", "", 401),
+        ("wrong", "", 401),
+        ("elsewhere", "", 403),
+        ("orders", "&tables=shop.items", 403),
+        ("orders", "&tables=bank.*", 403),
+        ("orders", "&columns=shop.items:id", 403),
+        ("orders", "&where=shop.items:id=2", 403),
+        ("orders", "&tables=shop.*", 200),
+    ] {
+        let (status, text) = ask(token, more).await;
+        assert!(status == expected && !text.contains("item later"), "{token} {more}: {status} {text}");
+    }
     relay.end().await;
 }

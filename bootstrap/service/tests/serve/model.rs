@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::types::{Decimal128Type, Int32Type, Int64Type};
 use tidemill_client::{Bootstrap, Piece};
 use tidemill_event::{Checkpoint, EventKind, Phase, RowKind, TableChanges, Window};
 
@@ -13,6 +13,8 @@ use tidemill_event::{Checkpoint, EventKind, Phase, RowKind, TableChanges, Window
 pub struct Row {
     pub id: i64,
     pub part: Option<i32>,
+    /// decimal(12,2)
+    pub cents: Option<i64>,
     pub note: Option<String>,
 }
 
@@ -155,5 +157,11 @@ fn row_of(changes: &TableChanges, row: usize) -> Row {
     assert!(!id.is_null(row), "the key is always there");
     let part = column("part").map(|c| c.as_primitive::<Int32Type>()).filter(|c| !c.is_null(row));
     let note = column("note").map(|c| c.as_string::<i32>()).filter(|c| !c.is_null(row));
-    Row { id: id.value(row), part: part.map(|c| c.value(row)), note: note.map(|c| c.value(row).to_owned()) }
+    let cents = column("cents").map(|c| c.as_primitive::<Decimal128Type>()).filter(|c| !c.is_null(row));
+    Row {
+        id: id.value(row),
+        part: part.map(|c| c.value(row)),
+        cents: cents.map(|c| c.value(row) as i64),
+        note: note.map(|c| c.value(row).to_owned()),
+    }
 }

@@ -12,7 +12,7 @@ use tidemill_event::{
 };
 use tidemill_relay::{
     AnswerConfig, Answers, Encoding, Format, Guests, Meter, Part, Selection, SnapshotPath, SnapshotWanted,
-    SnapshotsServed,
+    SnapshotsServed, parse_predicate,
 };
 use tidemill_sandbox::{FilterStage, GuestConfig, Module, ProjectionStage, Sandbox, SandboxConfig};
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ use crate::shop::{Change, Dice, ITEMS, NOTES, ORDERS, Shop, row};
 
 type Failed = Box<dyn Error + Send + Sync>;
 
-/// The guests of the tests: filter `some`.
+/// The guests of the tests: filter `some`, projection `masked`.
 pub struct Registered;
 
 impl Guests for Registered {
@@ -30,13 +30,13 @@ impl Guests for Registered {
         vec!["some".into()]
     }
     fn projections(&self) -> Vec<String> {
-        vec![]
+        vec!["masked".into()]
     }
     fn filter(&self, _: &str, source: &str) -> Result<FilterStage, Failed> {
         stage("where", SOME, source)
     }
-    fn projection(&self, _: &str, _: &str) -> Result<ProjectionStage, Failed> {
-        Err("there is none".into())
+    fn projection(&self, _: &str, source: &str) -> Result<ProjectionStage, Failed> {
+        Ok(ProjectionStage::open(&module("mask"), GuestConfig::new(source, MASKED))?)
     }
     fn partition(&self, config: &str, source: &str) -> Result<FilterStage, Failed> {
         stage("partition", config, source)
@@ -44,6 +44,8 @@ impl Guests for Registered {
 }
 
 const SOME: &str = r#"{"tables":["shop.*"],"where":"part >= 3 or note like '%7%'"}"#;
+
+const MASKED: &str = r#"{"rules":[{"columns":"shop.*.note","action":"truncate","length":16}]}"#;
 
 fn stage(guest: &str, json: &str, source: &str) -> Result<FilterStage, Failed> {
     Ok(FilterStage::open(&module(guest), GuestConfig::new(source, json))?)
@@ -63,7 +65,11 @@ fn module(name: &str) -> Module {
 }
 
 /// What a relay gives of that, from there to the stream.
-async fn answered(shop: &Shop, selection: &Selection, have: Option<Checkpoint>) -> (Vec<Window>, Checkpoint) {
+pub async fn answered(
+    shop: &Shop,
+    selection: &Selection,
+    have: Option<Checkpoint>,
+) -> (Vec<Window>, Checkpoint) {
     let served = SnapshotsServed { source: "shop".into(), snapshots: Arc::new(shop.server()) };
     let wanted = SnapshotWanted {
         have,
@@ -144,6 +150,51 @@ fn parts(config: &str) -> Selection {
     Selection { tables, part: Some(Part { config: config.into() }), ..Selection::default() }
 }
 
+fn predicates(texts: &[(&str, &str)]) -> Selection {
+    let parse = |(table, text): &(&str, &str)| parse_predicate(table, text).unwrap();
+    Selection { predicates: texts.iter().map(parse).collect(), ..Selection::default() }
+}
+
+/// Whether somebody wants that row of that table.
+type Wants = fn(&str, &Row) -> bool;
+
+/// Predicates, and the same in the reader's own words.
+fn declared() -> [(Selection, Wants); 5] {
+    [
+        // A decimal literal between two values of the column, negative.
+        (predicates(&[(ORDERS, "cents >= -10.005 and cents < 12.5")]), |table, row| {
+            table != ORDERS || row.cents.is_some_and(|cents| (-1000..1250).contains(&cents))
+        }),
+        (
+            predicates(&[(ORDERS, "part is null"), (ITEMS, "part in (1, 3) and cents <> -1.00")]),
+            |table, row| match table {
+                ORDERS => row.part.is_none(),
+                ITEMS => matches!(row.part, Some(1 | 3)) && row.cents.is_some_and(|cents| cents != -100),
+                _ => true,
+            },
+        ),
+        // Of the key, with a condition on another column in one of the tables.
+        (
+            predicates(&[(ORDERS, "id between -20 and 30"), (ITEMS, "id > -10 and part is not null")]),
+            |table, row| match table {
+                ORDERS => (-20..=30).contains(&row.id),
+                ITEMS => row.id > -10 && row.part.is_some(),
+                _ => true,
+            },
+        ),
+        (predicates(&[(NOTES, "note = 'again' and id in (1, 2, 9)")]), |table, row| {
+            table != NOTES || [1, 2].contains(&row.id)
+        }),
+        (
+            predicates(&[(ORDERS, "note >= 'shop.orders at 1' and note < 'shop.orders at 3'")]),
+            |table, row| {
+                let note = row.note.as_deref().unwrap_or_default();
+                table != ORDERS || ("shop.orders at 1".."shop.orders at 3").contains(&note)
+            },
+        ),
+    ]
+}
+
 async fn busy(seed: u64) -> (Shop, Dice) {
     let (mut shop, mut dice) = (Shop::new().await, Dice(seed));
     for _ in 0..4 {
@@ -168,6 +219,23 @@ async fn b38_a_filtered_snapshot_is_the_filter_of_the_whole_one() {
             filtered(&whole, is_some),
             "seed {seed}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b38_a_snapshot_by_a_predicate_is_what_the_reader_would_choose_from_the_whole_one() {
+    for seed in 0..4 {
+        let (mut shop, mut dice) = busy(seed).await;
+        // Rows of the base come into the predicates and go out of them by changes that are not merged.
+        shop.trade(&mut dice, 40, 200);
+        shop.apply().await;
+        for (selection, wants) in declared() {
+            let (windows, end) = answered(&shop, &selection, None).await;
+            let expected = filtered(shop.at(shop.scn), wants);
+            assert_eq!(end.position.scn.0, shop.scn);
+            let seen = shown(&mirrored(Content::new(), &windows).content);
+            assert_eq!(seen, expected, "seed {seed}, {selection:?}");
+        }
     }
 }
 
@@ -199,14 +267,35 @@ async fn b38_every_row_of_a_snapshot_is_in_exactly_one_part() {
     }
 }
 
+/// Rows move between parts, and in and out of filters and predicates; one that somebody saw is deleted.
+fn moved(shop: &mut Shop, dice: &mut Dice) {
+    let moved = |n: i64, dice: &mut Dice| Row {
+        part: Some(dice.next(9) as i32).filter(|part| *part < 8),
+        cents: Some(dice.next(4000) as i64 - 2000),
+        ..row(n * 3, "moved")
+    };
+    let changes: Vec<Change> = (0..20).map(|n| Change::Set(ORDERS, moved(n, dice))).collect();
+    shop.change(&changes);
+    let Rows::Keyed(orders) = &shop.content[ORDERS] else { panic!("it has a key") };
+    let gone: Vec<Row> = orders.values().skip(dice.next(5) as usize).step_by(9).cloned().collect();
+    shop.change(&gone.into_iter().map(|row| Change::Delete(ORDERS, row)).collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn b38_deltas_bring_whoever_had_the_filtered_state_to_the_filtered_newest_one() {
-    let selections = [
+    let mut selections = vec![
         Selection { filters: vec!["some".into()], ..Selection::default() },
+        // Of a row that is gone, what a projection computes from is not known.
+        Selection {
+            filters: vec!["some".into()],
+            projections: vec!["masked".into()],
+            ..Selection::default()
+        },
         parts(r#"{"by":"hash","of":3,"take":[1]}"#),
         parts(r#"{"by":"mod","column":"part","of":3,"take":[0,2]}"#),
         parts(r#"{"by":"range","bounds":[0,60],"column":"id","take":[1]}"#),
     ];
+    selections.extend(declared().map(|(selection, _)| selection));
     for seed in 10..12 {
         let (mut shop, mut dice) = (Shop::new().await, Dice(seed));
         shop.trade(&mut dice, 60, 80);
@@ -218,11 +307,7 @@ async fn b38_deltas_bring_whoever_had_the_filtered_state_to_the_filtered_newest_
         }
         for _ in 0..3 {
             shop.trade(&mut dice, 15, 80);
-            // Rows move between parts, and in and out of filters.
-            let moved: Vec<Change> = (0..20)
-                .map(|n| Change::Set(ORDERS, Row { part: Some(dice.next(9) as i32), ..row(n * 3, "moved") }))
-                .collect();
-            shop.change(&moved);
+            moved(&mut shop, &mut dice);
             shop.apply().await;
             shop.publish([ORDERS, ITEMS][dice.next(2) as usize]).await;
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -30,6 +30,8 @@ pub const ORDERS: &str = "shop.orders";
 pub const ITEMS: &str = "shop.items";
 /// Without a key.
 pub const NOTES: &str = "bank.notes";
+/// Without a primary key, and with a unique one.
+pub const TAGS: &str = "bank.tags";
 
 /// One change of a transaction: the row that a key has from now on, or a copy more or less of a row.
 #[derive(Clone, Debug)]
@@ -39,7 +41,14 @@ pub enum Change {
 }
 
 pub fn row(id: i64, note: &str) -> Row {
-    Row { id, part: Some((id % 7) as i32), note: Some(note.to_owned()) }
+    Row { id, part: Some((id % 7) as i32), cents: Some(id * 37 - 1000), note: Some(note.to_owned()) }
+}
+
+/// With values of that moment, some of them NULL.
+fn varied(row: Row, moment: i64) -> Row {
+    let of = moment * 31 + row.id * 37;
+    let cents = (of % 7 != 0).then_some(of % 5000 - 2500);
+    Row { part: row.part.filter(|_| of % 5 != 0), cents, ..row }
 }
 
 /// See the module.
@@ -75,9 +84,14 @@ pub fn schema(table: &str) -> Arc<TableSchema> {
     let columns = vec![
         ColumnSchema::new("id", DataType::Int64, "bigint", false),
         ColumnSchema::new("part", DataType::Int32, "int", true),
+        ColumnSchema::new("cents", DataType::Decimal128(12, 2), "decimal(12,2)", true),
         ColumnSchema::new("note", DataType::Utf8, "text", true),
     ];
-    TableSchema::new(name(table), columns, if table == NOTES { vec![] } else { vec![0] })
+    TableSchema::new(name(table), columns, if has_primary_key(table) { vec![0] } else { vec![] })
+}
+
+fn has_primary_key(table: &str) -> bool {
+    table != NOTES && table != TAGS
 }
 
 fn stored(table: &str) -> StoredSchema {
@@ -138,7 +152,7 @@ impl Shop {
             })
             .await;
         self.ids.insert(table.to_owned(), id);
-        self.content.insert(table.to_owned(), Rows::new(table != NOTES));
+        self.content.insert(table.to_owned(), Rows::new(has_primary_key(table)));
         self.history.insert(self.scn, shown(&self.content));
     }
 
@@ -182,7 +196,7 @@ impl Shop {
 
     pub fn truncate(&mut self, table: &'static str) {
         self.scn += 1;
-        self.content.insert(table.to_owned(), Rows::new(table != NOTES));
+        self.content.insert(table.to_owned(), Rows::new(has_primary_key(table)));
         self.push(vec![], vec![EventKind::Truncate { table: name(table) }], 1);
     }
 
@@ -246,18 +260,22 @@ impl Shop {
 
     /// A new base of a table, and its runs are merged ones.
     pub async fn publish(&self, table: &str) {
+        let small = MergeOptions {
+            row_group_rows: 500,
+            file_bytes: 20_000,
+            file_bytes_min: 2_000,
+            ..MergeOptions::default()
+        };
+        self.publish_as(table, small).await;
+    }
+
+    pub async fn publish_as(&self, table: &str, options: MergeOptions) {
         let id = self.ids[table];
         let state = Arc::clone(&self.writer.tables()[&id]);
         if state.runs.is_empty() {
             return;
         }
         let upto = self.writer.head().applied.position;
-        let options = MergeOptions {
-            row_group_rows: 500,
-            file_bytes: 20_000,
-            file_bytes_min: 2_000,
-            ..MergeOptions::default()
-        };
         let (base, _): (BaseVersion, _) = merge_base(&self.store, &state, upto, &options).await.unwrap();
         self.commit(|draft| {
             let state = draft.tables.get_mut(&id).unwrap();
@@ -343,9 +361,11 @@ pub fn now_us() -> i64 {
 
 fn rows_of(table: &str, images: &[(u32, RowKind, Row)]) -> TableChanges {
     let schema = schema(table);
+    let cents: Decimal128Array = images.iter().map(|(.., row)| row.cents.map(i128::from)).collect();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(images.iter().map(|(.., row)| Some(row.id)).collect::<Int64Array>()),
         Arc::new(images.iter().map(|(.., row)| row.part).collect::<Int32Array>()),
+        Arc::new(cents.with_precision_and_scale(12, 2).unwrap()),
         Arc::new(images.iter().map(|(.., row)| row.note.clone()).collect::<StringArray>()),
     ];
     TableChanges {
@@ -385,7 +405,7 @@ impl Shop {
                 let row = match table {
                     // Few different ones, so that there are several copies of some.
                     NOTES => row(id.rem_euclid(5), "again"),
-                    _ => row(id, &format!("{} at {}", table, self.scn)),
+                    _ => varied(row(id, &format!("{} at {}", table, self.scn)), self.scn as i64),
                 };
                 let is_there = match &self.content[table] {
                     Rows::Keyed(rows) => rows.contains_key(&id),

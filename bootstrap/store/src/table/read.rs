@@ -50,6 +50,15 @@ pub(crate) struct Bounds {
     pub(crate) after: Option<Vec<u8>>,
     pub(crate) upto: Option<Vec<u8>>,
     pub(crate) ranges: Vec<ColumnRange>,
+    /// The ranges of the key's first column.
+    pub(crate) leading: Vec<Leading>,
+}
+
+/// A range of the key's first column: how a key with its lowest value begins, and one with its highest.
+#[derive(Debug)]
+pub(crate) struct Leading {
+    pub(crate) low: Option<Vec<u8>>,
+    pub(crate) high: Option<Vec<u8>>,
 }
 
 /// A file to read.
@@ -59,6 +68,8 @@ pub(crate) struct File {
     pub(crate) layout: Layout,
     /// Of a base file: what its rows win against.
     pub(crate) at: Position,
+    /// Every other version of its rows that is read is newer: whichever of its rows is left out, no older one comes instead.
+    pub(crate) is_oldest: bool,
 }
 
 /// Rows of one file in key order: columns as they are stored, of the table's schema now.
@@ -128,11 +139,12 @@ impl Shape {
 
 impl File {
     pub(crate) fn base(file: &BaseFile) -> File {
-        File { object: file.object.clone(), layout: Layout::Base, at: file.at }
+        File { object: file.object.clone(), layout: Layout::Base, at: file.at, is_oldest: false }
     }
 
     pub(crate) fn run(run: &Run, key: &TableKey) -> File {
-        File { object: run.object.clone(), layout: Layout::of_runs(key), at: Position::default() }
+        let (object, layout) = (run.object.clone(), Layout::of_runs(key));
+        File { object, layout, at: Position::default(), is_oldest: false }
     }
 }
 
@@ -297,13 +309,19 @@ impl FileStream {
             let is_behind = previous.zip(upto).is_some_and(|(previous, upto)| previous >= upto);
             *wanted = !is_before && !is_behind;
         }
-        // A row of a run may be newer than one outside of the range, and copies must be counted.
-        if self.file.layout == Layout::Base && self.shape.key != TableKey::WholeRow {
-            for range in &self.bounds.ranges {
-                self.prune(metadata, columns, range, &mut wanted).map_err(|source| self.failed(source))?;
-            }
+        for range in self.bounds.ranges.iter().filter(|range| self.may_prune(range)) {
+            self.prune(metadata, columns, range, &mut wanted).map_err(|source| self.failed(source))?;
         }
         Ok((0..count).filter(|group| wanted[*group]).collect())
+    }
+
+    /// Whether rows outside of a range can be left out of this file. All versions of a key have the same values in the key's
+    /// columns; of other columns a newer version may have come in, and the one that is left out must not hide an older one.
+    /// Without a key copies must be counted.
+    fn may_prune(&self, range: &ColumnRange) -> bool {
+        let is_key = |place: &usize| self.shape.schema.columns[*place].name == range.column;
+        let has_key = self.shape.key != TableKey::WholeRow;
+        has_key && (self.file.is_oldest || self.shape.places.iter().any(is_key))
     }
 
     fn prune(

@@ -6,13 +6,13 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::{BooleanBuffer, ScalarBuffer};
 use tidemill_event::{Position, TableSchema};
 
-use super::key::{Key, unhex};
+use super::key::{Key, Keys, unhex};
 use super::lanes::{base_files, lanes, wanted_runs};
 use super::mapping::from_stored;
 use super::merge::{Limit, Merge, Rows};
-use super::read::{Bounds, File, Shape};
+use super::read::{Bounds, File, Leading, Shape};
 use super::ways::{Feed, Rule, Ways};
-use crate::{DataError, Run, Store, TableKey, TableState, limits};
+use crate::{BaseFile, DataError, Run, Store, TableKey, TableState, limits};
 
 /// One table of one manifest; cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,7 +30,8 @@ pub struct ScanOptions {
     pub after: Option<Vec<u8>>,
     /// Only keys up to this one.
     pub upto: Option<Vec<u8>>,
-    /// Rows outside of any of these need not come, though they may.
+    /// Rows outside of any of these need not come, though they may. Of deltas only ranges of the key's columns count: what is
+    /// outside of another one may have been inside before.
     pub ranges: Vec<ColumnRange>,
     /// Rows of a batch, about; 0: [`crate::limits::BATCH_ROWS`].
     pub batch_rows: usize,
@@ -131,18 +132,26 @@ impl TableReader {
         runs.filter(move |run| run.upto > since && since < self.applied && run.rows > 0)
     }
 
+    /// Whether the base has no row that is newer than a version of the same key in one of those runs.
+    fn is_oldest_in_base(&self, runs: &[&Run]) -> bool {
+        // The chunks of a copy have low marks of their own, behind the beginning of its runs.
+        let at = self.state.base.as_ref().filter(|base| base.path.is_some()).map(|base| base.at);
+        at.is_some_and(|at| runs.iter().all(|run| run.after >= at))
+    }
+
     fn begin(&self, what: What, options: ScanOptions) -> Scan {
         let batch_rows = match options.batch_rows {
             0 => limits::BATCH_ROWS,
             rows => rows,
         };
-        let bounds = Bounds { after: options.after, upto: options.upto, ranges: options.ranges };
+        let ScanOptions { after, upto, ranges, .. } = options;
+        let bounds = Bounds { after, upto, ranges, leading: vec![] };
         Scan { reader: self.clone(), batch_rows, state: State::New(what, bounds) }
     }
 
     fn open(&self, what: What, bounds: Bounds) -> Result<State, DataError> {
-        let (shape, bounds) = (Shape::of(&self.state), Arc::new(bounds));
-        let key = &self.state.key;
+        let shape = Shape::of(&self.state);
+        let (bounds, key) = (Arc::new(bounds.with_leading(&shape)), &self.state.key);
         let ways =
             |lanes: Vec<Vec<File>>, rule| Feed::new(Ways::new(&self.store, &shape, &bounds, lanes, rule));
         let runs = |runs: Vec<&Run>| -> Vec<Vec<File>> {
@@ -164,18 +173,42 @@ impl TableReader {
                 let files = self.state.base.as_ref().map_or(&[][..], |base| &base.files);
                 let mut files = base_files(files)?;
                 files.retain(|file| bounds.may_hit(&file.file.first_key, &file.file.last_key));
-                let files = lanes(&files).into_iter().map(|lane| lane.into_iter().map(File::base).collect());
+                let wanted = wanted_runs(&self.state, None)?;
+                let is_oldest = self.is_oldest_in_base(&wanted);
+                let file = |file: &BaseFile| File { is_oldest, ..File::base(file) };
+                let files = lanes(&files).into_iter().map(|lane| lane.into_iter().map(file).collect());
                 let base = ways(files.collect(), base);
-                Ok(State::Live { base, changes: ways(runs(wanted_runs(&self.state, None)?), changes) })
+                Ok(State::Live { base, changes: ways(runs(wanted), changes) })
             }
         }
     }
 }
 
 impl Bounds {
+    /// Knows the values of the key's first column by how keys with them begin.
+    fn with_leading(mut self, shape: &Shape) -> Bounds {
+        let leading = (shape.key != TableKey::WholeRow).then(|| shape.places.first()).flatten();
+        let Some(leading) = leading.map(|place| &shape.schema.columns[*place]) else { return self };
+        let begins = |bound: &Option<ArrayRef>| {
+            let bound = bound.as_ref().filter(|b| *b.data_type() == leading.data_type.0 && b.len() == 1)?;
+            Some(Keys::new(std::slice::from_ref(bound), 1).bytes(0))
+        };
+        let of_leading = self.ranges.iter().filter(|range| range.column == leading.name);
+        let leading = of_leading.map(|range| Leading { low: begins(&range.low), high: begins(&range.high) });
+        self.leading = leading.collect();
+        self
+    }
+
     /// Whether a file with those keys may have rows within.
     fn may_hit(&self, first: &str, last: &str) -> bool {
         let (Some(first), Some(last)) = (unhex(first), unhex(last)) else { return true };
+        let is_outside = |Leading { low, high }: &Leading| {
+            let is_below = low.as_ref().is_some_and(|low| last < *low);
+            is_below || high.as_ref().is_some_and(|high| first > *high && !first.starts_with(high))
+        };
+        if self.leading.iter().any(is_outside) {
+            return false;
+        }
         let is_before = self.after.as_ref().is_some_and(|after| Key::of(&last) <= Key::of(after));
         let is_behind = self.upto.as_ref().is_some_and(|upto| Key::of(&first) > Key::of(upto));
         !is_before && !is_behind

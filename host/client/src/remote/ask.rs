@@ -55,7 +55,7 @@ fn question(what: &str, options: &RelayOptions, mut body: Map<String, Value>) ->
     let mut say = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
     say("format", "frames".into());
     options.name.iter().for_each(|name| say("name", name.as_str().into()));
-    let Selection { tables, columns, partition, filters, projections } = &options.selection;
+    let Selection { tables, columns, predicates, partition, filters, projections } = &options.selection;
     let columns: Vec<String> = columns.iter().map(|(t, c)| format!("{t}:{}", c.join("+"))).collect();
     for (name, list) in
         [("tables", tables), ("columns", &columns), ("filter", filters), ("projection", projections)]
@@ -63,6 +63,10 @@ fn question(what: &str, options: &RelayOptions, mut body: Map<String, Value>) ->
         if !list.is_empty() {
             say(name, list.join(",").into());
         }
+    }
+    let predicates: Vec<String> = predicates.iter().map(|(t, p)| format!("{t}: {p}")).collect();
+    if !predicates.is_empty() {
+        say("where", predicates.join("; ").into());
     }
     partition.iter().for_each(|partition| say("partition", partition.as_str().into()));
     Question {
@@ -107,11 +111,12 @@ mod tests {
         options.selection.tables = vec!["shop.orders".into(), "bank.*".into()];
         options.selection.columns.insert("shop.orders".into(), vec!["id".into(), "note".into()]);
         options.selection.partition = Some("hash:0/4".into());
+        options.selection.predicates.insert("shop.orders".into(), "total >= 100 and note = 'a;b'".into());
         let question = changes(&options, &Start::Now);
         assert_eq!(question.path, "/v1/sources/sh%C3%B6p%2F1/changes");
         assert_eq!(
             question.body,
-            r#"{"columns":"shop.orders:id+note","follow":true,"format":"frames","from":"now","heartbeat":5,"partition":"hash:0/4","tables":"shop.orders,bank.*"}"#
+            r#"{"columns":"shop.orders:id+note","follow":true,"format":"frames","from":"now","heartbeat":5,"partition":"hash:0/4","tables":"shop.orders,bank.*","where":"shop.orders: total >= 100 and note = 'a;b'"}"#
         );
     }
 }

@@ -99,6 +99,8 @@ pub struct Selection {
     pub tables: Vec<String>,
     /// Columns by `database.table`.
     pub columns: BTreeMap<String, Vec<String>>,
+    /// Which rows, by `database.table`: `total >= 100 and state = 'paid'`.
+    pub predicates: BTreeMap<String, String>,
     /// `hash:TAKE/OF`, `mod:TAKE/OF:COLUMN` or `range:TAKE:B1+B2:COLUMN`.
     pub partition: Option<String>,
     /// Registered filters, in order.

@@ -141,6 +141,7 @@ fn relay_options(
     options.selection = Selection {
         tables: at_relay.tables,
         columns: at_relay.columns,
+        predicates: at_relay.predicates,
         partition: at_relay.partition,
         filters: at_relay.filters,
         projections: at_relay.projections,

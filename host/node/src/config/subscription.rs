@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidemill_relay::TablePattern;
+use tidemill_relay::{TablePattern, parse_predicate};
 
 use super::units::Start;
 use super::{CloneConfig, Config, GuestConfig, SourceKind};
@@ -44,6 +44,9 @@ pub struct AtRelay {
     pub tables: Vec<String>,
     /// These columns only, by table; key columns always stay.
     pub columns: BTreeMap<String, Vec<String>>,
+    /// These rows only, by table: `total >= 100 and state in ('paid', 'sent')`, conditions on columns joined by `and`.
+    #[serde(rename = "where")]
+    pub predicates: BTreeMap<String, String>,
     /// One part of the keys: `hash:TAKE/OF`, `mod:TAKE/OF:COLUMN` or `range:TAKE:B1+B2+…:COLUMN`.
     pub partition: Option<String>,
     /// Filters that are registered there, in order.
@@ -62,6 +65,9 @@ impl AtRelay {
             return Err(format!(
                 "`{table}` in `columns` is no table; write \"database.table\" = [\"column\"]"
             ));
+        }
+        for (table, predicate) in &self.predicates {
+            parse_predicate(table, predicate).map_err(|what| format!("`where` of `{table}`: {what}"))?;
         }
         match &self.partition {
             Some(p) if !["hash:", "mod:", "range:"].iter().any(|kind| p.starts_with(kind)) => Err(format!(

@@ -193,7 +193,7 @@ cache = "1 GiB"
 
 [subscription.paid]
 source = "shop"
-at_relay = { tables = ["shop.*"], columns = { "shop.orders" = ["id", "amount"] }, partition = "hash:0/4", filters = ["paid"] }
+at_relay = { tables = ["shop.*"], columns = { "shop.orders" = ["id", "amount"] }, where = { "shop.orders" = "amount >= 100 and state = 'paid'" }, partition = "hash:0/4", filters = ["paid"] }
 consumer = { module = "builtin:print" }
 
 [relay]
@@ -238,6 +238,7 @@ fn a_relay_and_a_source_behind_one_are_read() {
     assert_eq!((history.url.as_str(), history.cache), ("s3://bucket/prefix", Bytes(1 << 30)));
     let at_relay = config.subscription["paid"].get_ref().at_relay.as_ref().unwrap();
     assert_eq!(at_relay.columns["shop.orders"], ["id", "amount"]);
+    assert_eq!(at_relay.predicates["shop.orders"], "amount >= 100 and state = 'paid'");
     let relay = config.relay.as_ref().unwrap().get_ref();
     assert_eq!(relay.limits.connections, Some(2000));
     assert_eq!(relay.tls.as_ref().unwrap().key, Path::new("/etc/tidemill/relay.key"));
@@ -357,6 +358,14 @@ fn what_a_relay_is_asked_for_has_its_forms() {
         "0/4",
         &format!(
             "{paid} `0/4` is no partition; write hash:TAKE/OF, mod:TAKE/OF:COLUMN or range:TAKE:B1+B2:COLUMN"
+        ),
+    );
+    relay_refused(
+        "state = 'paid'",
+        "state = paid",
+        &format!(
+            "{paid} `where` of `shop.orders`: \"paid\" stands where a literal belongs; write a number, or text in single \
+             quotes"
         ),
     );
     relay_refused(

@@ -24,11 +24,12 @@ pub(crate) use parameters::{Parameters, bad, shown};
 pub(crate) use select::Known;
 
 /// Every parameter that there is.
-pub(crate) const PARAMETERS: [&str; 12] = [
+pub(crate) const PARAMETERS: [&str; 13] = [
     "from",
     "checkpoint",
     "tables",
     "columns",
+    "where",
     "partition",
     "filter",
     "projection",
@@ -40,10 +41,11 @@ pub(crate) const PARAMETERS: [&str; 12] = [
 ];
 
 /// Every parameter of a snapshot or of deltas.
-pub(crate) const SNAPSHOT_PARAMETERS: [&str; 10] = [
+pub(crate) const SNAPSHOT_PARAMETERS: [&str; 11] = [
     "checkpoint",
     "tables",
     "columns",
+    "where",
     "partition",
     "filter",
     "projection",

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use tidemill_event::TableName;
+use tidemill_sandbox::Predicate;
 
 use super::parameters::{Parameters, bad, shown};
 use super::part;
 use crate::asked::{Selection, TablePattern};
+use crate::predicate;
 use crate::problem::{Code, Problem};
 use crate::served::Guests;
 use crate::server::caller::Caller;
@@ -22,10 +24,11 @@ pub(crate) struct Known<'a> {
 pub(crate) fn selection(parameters: &mut Parameters, known: &Known<'_>) -> Result<Selection, Problem> {
     let tables = tables(parameters.take("tables"), known)?;
     let columns = columns(parameters.take("columns"), &tables, known)?;
+    let predicates = predicates(parameters.take("where"), &tables, known)?;
     let part = parameters.take("partition").map(|text| part::read(&text)).transpose()?;
     let filters = guests("filter", parameters.take("filter"), known.guests.filters())?;
     let projections = guests("projection", parameters.take("projection"), known.guests.projections())?;
-    Ok(Selection { tables, columns, part, filters, projections }.normal())
+    Ok(Selection { tables, columns, predicates, part, filters, projections }.normal())
 }
 
 fn tables(text: Option<String>, known: &Known<'_>) -> Result<Vec<TablePattern>, Problem> {
@@ -78,6 +81,17 @@ impl Known<'_> {
         }
     }
 
+    /// A table that a parameter names is granted, and one of those that are asked for.
+    fn named(&self, parameter: &str, table: &TableName, tables: &[TablePattern]) -> Result<(), Problem> {
+        self.granted(table)?;
+        match tables.is_empty() || tables.iter().any(|pattern| pattern.matches(table)) {
+            true => Ok(()),
+            false => {
+                Err(bad(format!("`{parameter}` names {table}, and `tables` does not hold it; add it there")))
+            }
+        }
+    }
+
     /// What of a pattern the grant allows.
     fn granted_of(&self, pattern: &TablePattern) -> Vec<TablePattern> {
         match self.caller.tables() {
@@ -109,15 +123,25 @@ fn columns(
                 shown(item)
             ))
         })?;
-        known.granted(&table)?;
-        if !tables.is_empty() && !tables.iter().any(|pattern| pattern.matches(&table)) {
-            return Err(bad(format!("`columns` names {table}, and `tables` does not hold it; add it there")));
-        }
+        known.named("columns", &table, tables)?;
         if all.insert(table.clone(), names).is_some() {
             return Err(bad(format!("`columns` names {table} twice; give all of its columns in one place")));
         }
     }
     Ok(all.into_iter().collect())
+}
+
+fn predicates(
+    text: Option<String>,
+    tables: &[TablePattern],
+    known: &Known<'_>,
+) -> Result<Vec<Predicate>, Problem> {
+    let Some(text) = text else { return Ok(vec![]) };
+    let all = predicate::parse_all(&text);
+    let all =
+        all.map_err(|what| bad(format!("`where` cannot be read: {what}")).with("parameter", "where"))?;
+    all.iter().try_for_each(|predicate| known.named("where", &predicate.table, tables))?;
+    Ok(all)
 }
 
 /// `database.table:column+column`.

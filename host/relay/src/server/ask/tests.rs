@@ -7,7 +7,7 @@ use tidemill_event::{Phase, TableName};
 use tidemill_sandbox::{FilterStage, ProjectionStage};
 
 use super::*;
-use crate::asked::TablePattern;
+use crate::asked::{Selection, TablePattern};
 use crate::grant::{Credential, Grant};
 use crate::server::caller::Guard;
 
@@ -156,6 +156,22 @@ fn tables_and_columns_are_read_in_one_order() {
     check_refused("columns=shop.orders:id,shop.orders:note", Code::BadParameter);
     check_refused("tables=shop.parts&columns=shop.orders:id", Code::BadParameter);
     assert!(!ask("tables=later.*,new.*").asked.selection.is_all());
+}
+
+#[test]
+fn predicates_are_read_in_one_order_and_only_of_tables_that_are_asked_for() {
+    let text = "shop.parts: b = 2; shop.orders: total > 1 and id = 7 and total > 1";
+    let selection = ask(&format!("where={text}")).asked.selection;
+    let other = ask("where=shop.orders:id=7 and total>1;shop.parts:b=2").asked.selection;
+    assert_eq!(selection, other);
+    let of = |selection: &Selection| selection.predicates[0].conditions.len();
+    assert_eq!((of(&selection), selection.predicates[1].table.to_string()), (2, "shop.parts".into()));
+    for text in ["", "shop.orders", "shop.*: id = 1", "shop.orders: id", "shop.orders: id = 1 or id = 2"] {
+        check_refused(&format!("where={text}"), Code::BadParameter);
+    }
+    check_refused("tables=shop.parts&where=shop.orders:id=1", Code::BadParameter);
+    let refused = ask_as(&["shop.orders"], "where=shop.parts:id=1", &[]).unwrap_err();
+    assert_eq!(refused.code, Code::NotGranted);
 }
 
 #[test]
