@@ -72,6 +72,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether another process has the store.
+    pub fn is_in_use(&self) -> bool {
+        let is_open = |source: &redb::Error| matches!(source, redb::Error::DatabaseAlreadyOpen);
+        matches!(self, StoreError::Failed(failed) if is_open(&failed.source))
+    }
+
     /// What now.
     pub fn remedy(&self) -> Remedy {
         match self {

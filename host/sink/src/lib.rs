@@ -2,14 +2,17 @@
 //! exactly once. This crate holds the embedded store: output rows, state and checkpoint in one file, one write
 //! transaction a delivery. What a consumer is, and when it is asked, is decided elsewhere.
 
+mod batch;
 mod effects;
 mod error;
 mod rows;
 mod store;
 mod value;
+mod view;
 
 pub use effects::{Effects, Op, OutputRows};
 pub use error::{DamagedCheckpoint, Rejected, StoreError, StoreFailed};
 pub use rows::{Rows, StoredRow};
 pub use store::{EmbeddedStore, StateEntry};
 pub use value::Value;
+pub use view::View;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use redb::OwnedRange;
 use tidemill_event::TableSchema;
 
+use crate::batch::batch;
 use crate::error::StoreError;
 use crate::store::Failing;
 use crate::value::{Value, write_text};
@@ -55,10 +57,20 @@ pub struct Rows {
     pub(crate) rows: Option<Table>,
 }
 
-impl Iterator for Rows {
-    type Item = Result<StoredRow, StoreError>;
+impl Rows {
+    /// The next rows, so many at most, as columns of the table's types; `None` at the end.
+    pub fn next_batch(&mut self, rows_max: usize) -> Result<Option<RecordBatch>, StoreError> {
+        let mut rows = Vec::with_capacity(rows_max.min(1024));
+        while rows.len() < rows_max
+            && let Some(row) = self.next_values()
+        {
+            rows.push(row?);
+        }
+        let Some((schema, _)) = self.rows.as_ref().filter(|_| !rows.is_empty()) else { return Ok(None) };
+        Ok(Some(batch(schema, &rows)))
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next_values(&mut self) -> Option<Result<Vec<Value>, StoreError>> {
         let (schema, range) = self.rows.as_mut()?;
         let (key, row) = match range.next()? {
             Ok(entry) => entry,
@@ -68,10 +80,19 @@ impl Iterator for Rows {
         if (subscription, table) != (&*self.subscription, &*self.table) {
             return None;
         }
-        let values = decode(schema, row.value());
         let damaged =
             || self.failing.of("read", redb::StorageError::Corrupted("a row is not of its table".into()));
-        Some(values.map(|values| StoredRow { schema: Arc::clone(schema), values }).ok_or_else(damaged))
+        Some(decode(schema, row.value()).ok_or_else(damaged))
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<StoredRow, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let values = self.next_values()?;
+        let (schema, _) = self.rows.as_ref().expect("it has a row");
+        Some(values.map(|values| StoredRow { schema: Arc::clone(schema), values }))
     }
 }
 

@@ -20,14 +20,15 @@ use tidemill_event::{
 };
 
 use crate::effects::{Effects, Op, OutputRows};
-use crate::error::{DamagedCheckpoint, Rejected, StoreError, StoreFailed};
+use crate::error::{Rejected, StoreError, StoreFailed};
 use crate::rows::{RowKey, Rows};
 use crate::value::{is_storable, value_at};
+use crate::view::View;
 
-const CHECKPOINT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("checkpoint");
+pub(crate) const CHECKPOINT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("checkpoint");
 const STATE: TableDefinition<'_, (&str, &[u8]), &[u8]> = TableDefinition::new("state");
-const TABLE: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("table");
-const OUTPUT: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new("output");
+pub(crate) const TABLE: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("table");
+pub(crate) const OUTPUT: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new("output");
 
 /// A key of a subscription's state, and its value.
 pub type StateEntry = (Vec<u8>, Vec<u8>);
@@ -48,7 +49,11 @@ impl Failing {
         StoreFailed { action, path: self.0.to_path_buf(), source: Box::new(source.into()) }.into()
     }
 
-    fn when<E: Into<redb::Error>>(&self, action: &'static str) -> impl Fn(E) -> StoreError + '_ {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.to_path_buf()
+    }
+
+    pub(crate) fn when<E: Into<redb::Error>>(&self, action: &'static str) -> impl Fn(E) -> StoreError + '_ {
         move |source| self.of(action, source)
     }
 }
@@ -78,16 +83,13 @@ impl EmbeddedStore {
 
     /// How far a subscription is; `None`: it has never committed. A damaged record is an error.
     pub fn checkpoint(&self, subscription: &str) -> Result<Option<Checkpoint>, StoreError> {
-        let table = self.read(CHECKPOINT)?;
-        let Some(record) = table.get(subscription).map_err(self.failing.when("read"))? else {
-            return Ok(None);
-        };
-        let decoded = Checkpoint::decode(record.value()).map_err(|source| DamagedCheckpoint {
-            subscription: subscription.to_owned(),
-            path: self.failing.0.to_path_buf(),
-            source,
-        });
-        Ok(Some(decoded?))
+        self.view(subscription)?.checkpoint()
+    }
+
+    /// The subscription as it is now, to be read as long as the view is kept.
+    pub fn view(&self, subscription: &str) -> Result<View, StoreError> {
+        let read = self.database.begin_read().map_err(self.failing.when("read"))?;
+        Ok(View { read, failing: self.failing.clone(), subscription: subscription.to_owned() })
     }
 
     /// Commits what a delivery did together with the checkpoint after it, in one durable transaction: after a crash
@@ -133,36 +135,12 @@ impl EmbeddedStore {
 
     /// The rows of an output table, in key order; none where there is no such table.
     pub fn rows(&self, subscription: &str, table: &str) -> Result<Rows, StoreError> {
-        let failed = || self.failing.when("read");
-        let read = self.database.begin_read().map_err(self.failing.when("read"))?;
-        let definitions = read.open_table(TABLE).map_err(self.failing.when("read"))?;
-        let definition = definitions.get((subscription, table)).map_err(failed())?;
-        let rows = match definition {
-            None => None,
-            Some(definition) => {
-                let schema = self.failing.schema(definition.value())?;
-                let output = read.open_table(OUTPUT).map_err(self.failing.when("read"))?;
-                let from = (subscription, table, &[][..]);
-                Some((schema, output.range_owned(from..).map_err(failed())?))
-            }
-        };
-        let (subscription, table) = (subscription.to_owned(), table.to_owned());
-        Ok(Rows { failing: self.failing.clone(), subscription, table, rows })
+        self.view(subscription)?.rows(table)
     }
 
     /// The names of a subscription's output tables, in order.
     pub fn tables(&self, subscription: &str) -> Result<Vec<String>, StoreError> {
-        let table = self.read(TABLE)?;
-        let mut names = Vec::new();
-        for entry in table.range((subscription, "")..).map_err(self.failing.when("read"))? {
-            let (key, _) = entry.map_err(self.failing.when("read"))?;
-            let (of, name) = key.value();
-            if of != subscription {
-                break;
-            }
-            names.push(name.to_owned());
-        }
-        Ok(names)
+        self.view(subscription)?.tables()
     }
 
     /// The subscriptions that have a checkpoint, in order.
@@ -183,7 +161,7 @@ impl EmbeddedStore {
 }
 
 impl Failing {
-    fn schema(&self, definition: &[u8]) -> Result<Arc<TableSchema>, StoreError> {
+    pub(crate) fn schema(&self, definition: &[u8]) -> Result<Arc<TableSchema>, StoreError> {
         let decoded = Frame::read(definition).and_then(|frame| decode(&frame, &SchemaSet::default()));
         match decoded {
             Ok(Decoded::Schema(schema)) => Ok(schema),

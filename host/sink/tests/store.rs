@@ -8,7 +8,12 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
-use arrow_array::{ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray};
+use arrow_array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array, DictionaryArray,
+    DurationMicrosecondArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt8Array, UInt64Array,
+};
+use arrow_buffer::i256;
 use redb::{ReadableDatabase, TableDefinition};
 use tempfile::tempdir;
 use tidemill_event::{Checkpoint, Cursor, Phase, Position, Remedy, Scn};
@@ -56,6 +61,68 @@ fn a_checkpoint_is_the_last_one_committed_also_after_a_restart() {
     let store = EmbeddedStore::open(&path).unwrap();
     assert_eq!(store.checkpoint("audit").unwrap(), Some(checkpoint(9)));
     assert_eq!(store.subscriptions().unwrap(), ["audit", "other"]);
+}
+
+#[test]
+fn a_view_shows_one_moment_whatever_is_committed_meanwhile() {
+    let dir = tempdir().unwrap();
+    let store = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
+    let some = |names: [Option<&str>; 2], op| rows(&[0], &[1, 2], &names, &[Op::Insert, op]);
+    store.commit("one", &checkpoint(1), &some([Some("a"), None], Op::Insert)).unwrap();
+    let view = store.view("one").unwrap();
+    store.commit("one", &checkpoint(2), &some([Some("b"), None], Op::Delete)).unwrap();
+    store.commit("other", &checkpoint(9), &some([Some("z"), Some("z")], Op::Insert)).unwrap();
+    assert_eq!(view.checkpoint().unwrap(), Some(checkpoint(1)));
+    assert_eq!(view.tables().unwrap(), ["people"]);
+    for _ in 0..2 {
+        let shown: Vec<String> = view.rows("people").unwrap().map(|row| row.unwrap().to_json()).collect();
+        assert_eq!(shown, [r#"{"id":1,"name":"a"}"#, r#"{"id":2,"name":null}"#]);
+    }
+    assert_eq!(json(&store, "one"), [r#"{"id":1,"name":"b"}"#]);
+}
+
+#[test]
+fn rows_come_back_as_the_columns_that_were_written() {
+    let dir = tempdir().unwrap();
+    let store = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
+    let utc = |values: Vec<Option<i64>>| TimestampMicrosecondArray::from(values).with_timezone("UTC");
+    let digits =
+        |values: Vec<Option<i128>>| Decimal128Array::from(values).with_precision_and_scale(20, 3).unwrap();
+    let wide = Decimal256Array::from(vec![Some(i256::MAX), None, Some(i256::MINUS_ONE)]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("id", Arc::new(Int32Array::from(vec![-1, 0, 1]))),
+        ("bool", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]))),
+        ("int", Arc::new(Int64Array::from(vec![Some(i64::MIN), None, Some(i64::MAX)]))),
+        ("uint", Arc::new(UInt64Array::from(vec![Some(u64::MAX), None, Some(0)]))),
+        ("byte", Arc::new(UInt8Array::from(vec![Some(255), None, Some(0)]))),
+        ("real", Arc::new(Float32Array::from(vec![Some(0.1), None, Some(f32::MIN)]))),
+        ("double", Arc::new(Float64Array::from(vec![Some(-0.0), None, Some(f64::MAX)]))),
+        ("decimal", Arc::new(digits(vec![Some(-12_345), None, Some(1)]))),
+        ("wide", Arc::new(wide.with_precision_and_scale(76, 2).unwrap())),
+        ("text", Arc::new(StringArray::from(vec![Some("ü"), None, Some("")]))),
+        ("bytes", Arc::new(BinaryArray::from(vec![Some(&b"\0\xff"[..]), None, Some(b"")]))),
+        ("date", Arc::new(Date32Array::from(vec![Some(-1), None, Some(20_000)]))),
+        ("at", Arc::new(TimestampMicrosecondArray::from(vec![Some(-1), None, Some(1)]))),
+        ("made", Arc::new(utc(vec![Some(-1), None, Some(1)]))),
+        ("took", Arc::new(DurationMicrosecondArray::from(vec![Some(-1), None, Some(1)]))),
+    ];
+    let written = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)));
+    let written = written.unwrap();
+    let ops = vec![Op::Insert as u8; 3];
+    let output = OutputRows { table: "all".into(), key: vec![0], columns: written.clone(), ops };
+    store.commit("one", &checkpoint(1), &Effects { state: vec![], output: vec![output] }).unwrap();
+    let mut rows = store.rows("one", "all").unwrap();
+    let mut read = vec![];
+    while let Some(batch) = rows.next_batch(2).unwrap() {
+        read.push(batch);
+    }
+    assert_eq!(read.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [2, 1]);
+    for ordinal in 0..written.num_columns() {
+        let column = written.column(ordinal);
+        assert_eq!(read[0].column(ordinal), &column.slice(0, 2));
+        assert_eq!(read[1].column(ordinal), &column.slice(2, 1));
+    }
+    assert!(store.rows("one", "none").unwrap().next_batch(2).unwrap().is_none());
 }
 
 #[test]
