@@ -18,7 +18,8 @@ pub use control::{Control, State, Status, Switch};
 pub use drive::{Cause, Paused, drive};
 pub use feed::Feed;
 pub use remote::{
-    Backoff, ClientError, ClientTls, Link, RelayFeed, RelayOptions, Selection, SourceInfo, Start, Token,
+    Backoff, ClientError, ClientTls, Link, RelayFeed, RelayOptions, Reports, Selection, SourceInfo, Start,
+    Token,
 };
 pub use retry::RetryPolicy;
 pub use store::{CheckpointStore, FileStore, FileStoreError};

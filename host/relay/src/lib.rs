@@ -27,8 +27,8 @@ pub use predicate::parse_predicate;
 pub use problem::{Code, Problem};
 pub use served::{Guests, Served};
 pub use server::{
-    Activity, Health, Limits, OperateError, OperatedPart, Operator, Relay, RelayConfig, RelayError,
-    RelayParts, ServingMetrics, SourceStatus, SubscriptionStatus, TlsConfig,
+    Activity, ComparisonAsked, Health, Limits, OperateError, OperatedPart, Operator, Relay, RelayConfig,
+    RelayError, RelayParts, ServingMetrics, SourceStatus, SubscriptionStatus, TlsConfig,
 };
 pub use snapshots::{
     SnapshotAsked, SnapshotPath, SnapshotPiece, SnapshotReading, Snapshots, SnapshotsServed,

@@ -11,10 +11,15 @@ use super::connection::{FRAMES, Question};
 use super::options::{RelayOptions, Selection};
 use super::place::Start;
 
-/// The path of a source. Its name is encoded.
+/// The path of a source.
 pub(crate) fn source_path(source: &str) -> String {
-    let mut path = "/v1/sources/".to_owned();
-    for byte in source.bytes() {
+    format!("/v1/sources/{}", segment(source))
+}
+
+/// A name as a part of a path, encoded.
+pub(crate) fn segment(name: &str) -> String {
+    let mut path = String::new();
+    for byte in name.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
                 path.push(char::from(byte))

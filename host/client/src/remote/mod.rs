@@ -9,6 +9,7 @@ mod follow;
 mod frames;
 mod options;
 mod place;
+mod reports;
 mod source;
 mod tls;
 mod unpack;
@@ -24,6 +25,7 @@ pub use error::ClientError;
 pub use follow::Link;
 pub use options::{Backoff, ClientTls, RelayOptions, Selection, Token};
 pub use place::Start;
+pub use reports::Reports;
 pub use source::SourceInfo;
 
 pub(crate) use ask::snapshot as ask_snapshot;

@@ -1,17 +1,23 @@
 //! What operators do and look at: sources and subscriptions, health, metrics, the interface's own description. What is
 //! behind it is the process's, see [`Operator`](super::Operator).
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::{Extensions, Request, StatusCode};
 use serde_json::{Value, json};
 use tidemill_event::Position;
 
+use super::ask::bad;
 use super::caller::Caller;
+use super::changes::read_body;
 use super::lag;
-use super::operator::{Health, OperateError, OperatedPart, SourceStatus, SubscriptionStatus};
+use super::operator::{
+    ComparisonAsked, Health, OperateError, OperatedPart, SourceStatus, SubscriptionStatus,
+};
 use super::routes::Place;
 use super::{Server, respond};
 use crate::problem::{Code, Problem};
@@ -139,20 +145,52 @@ async fn set(
             ));
         }
     };
-    let done = server.operator.set_paused(part, name, paused).await;
-    done.map_err(|error| {
-        let code = match (&error, part) {
-            (OperateError::Refused(_), _) => Code::Refused,
-            (OperateError::NotFound { .. }, OperatedPart::Source | OperatedPart::Clone) => {
-                Code::UnknownSource
-            }
-            (OperateError::NotFound { .. }, OperatedPart::Subscription) => Code::UnknownSubscription,
-        };
-        Problem::new(code, error.to_string())
-    })?;
+    server.operator.set_paused(part, name, paused).await.map_err(|error| refused(&error))?;
     tracing::info!(by = caller.name(), %part, name, action, "operated");
     Ok(respond::json(StatusCode::OK, &json!({ "name": name, "paused": paused })))
 }
+
+fn refused(error: &OperateError) -> Problem {
+    let code = match error {
+        OperateError::Refused(_) => Code::Refused,
+        OperateError::NotFound { part: OperatedPart::Source | OperatedPart::Clone, .. } => {
+            Code::UnknownSource
+        }
+        OperateError::NotFound { part: OperatedPart::Subscription, .. } => Code::UnknownSubscription,
+    };
+    Problem::new(code, error.to_string())
+}
+
+/// `POST /v1/admin/subscriptions/{name}/verify`: a line of JSON a table, each when it was compared. Whoever goes away ends it.
+pub(crate) async fn compare(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Place(name): Place<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let body = read_body(&head.headers, body, server.limits.request_bytes).await?;
+    let asked: ComparisonAsked = serde_json::from_slice(&body).map_err(|error| {
+        bad(format!("the body: {error}; give `tables`, `map` and `patience_seconds`, or {{}} for all tables"))
+    })?;
+    let reports = server.operator.compare(&name, asked).map_err(|error| refused(&error))?;
+    tracing::info!(by = caller.name(), name, "a comparison was asked for");
+    let ending = server.ending.subscribe();
+    let lines = futures_util::stream::unfold((reports, ending), |(mut reports, mut ending)| async move {
+        let report = tokio::select! {
+            biased;
+            _ = ending.wait_for(|ending| *ending) => None,
+            report = reports.recv() => report,
+        };
+        report.map(|report| (Ok::<_, Infallible>(format!("{report}\n")), (reports, ending)))
+    });
+    let mut response = respond::whole(StatusCode::OK, REPORTS, String::new());
+    *response.body_mut() = Body::from_stream(lines);
+    Ok(response)
+}
+
+/// Lines of JSON.
+const REPORTS: &str = "application/x-ndjson";
 
 /// `POST /v1/admin/shutdown`
 pub(crate) async fn shutdown(State(server): State<Arc<Server>>, caller: Caller) -> Response {

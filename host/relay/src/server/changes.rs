@@ -114,7 +114,8 @@ fn enter(server: &Server, subscriber: Subscriber) -> Result<Seat, Problem> {
     })
 }
 
-async fn read_body(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, Problem> {
+/// The JSON of a request that has some.
+pub(super) async fn read_body(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, Problem> {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();

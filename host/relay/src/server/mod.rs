@@ -45,7 +45,7 @@ pub use error::RelayError;
 pub use limits::Limits;
 pub use metrics::ServingMetrics;
 pub use operator::{
-    Activity, Health, OperateError, OperatedPart, Operator, SourceStatus, SubscriptionStatus,
+    Activity, ComparisonAsked, Health, OperateError, OperatedPart, Operator, SourceStatus, SubscriptionStatus,
 };
 
 use self::ask::shown;

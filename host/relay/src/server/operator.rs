@@ -1,9 +1,12 @@
 //! What the process around the relay shows and lets be done over HTTP. The relay asks; it runs none of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use futures_util::future::BoxFuture;
+use serde::Deserialize;
 use tidemill_event::Position;
+use tokio::sync::mpsc;
 
 /// The process, as its operators see it. Every call is cheap but [`Operator::set_paused`], and none waits for a source.
 pub trait Operator: Send + Sync {
@@ -22,6 +25,16 @@ pub trait Operator: Send + Sync {
         name: &str,
         paused: bool,
     ) -> BoxFuture<'static, Result<(), OperateError>>;
+
+    /// Compares what a subscription of this process has written with its source: a JSON object a table, each when it was
+    /// compared. It begins at once, runs beside everything else, and ends when nobody takes its answers.
+    fn compare(
+        &self,
+        subscription: &str,
+        _: ComparisonAsked,
+    ) -> Result<mpsc::Receiver<String>, OperateError> {
+        Err(OperateError::NotFound { part: OperatedPart::Subscription, name: subscription.to_owned() })
+    }
 
     /// Begins the orderly end of the process, and returns at once. The relay goes on until its own `stop` says so.
     fn shutdown(&self);
@@ -59,7 +72,19 @@ impl fmt::Display for OperatedPart {
     }
 }
 
-/// Why something was not paused or resumed.
+/// Which tables are compared, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComparisonAsked {
+    /// These, as `database.table`; empty: all that the subscription writes.
+    pub tables: Vec<String>,
+    /// Output tables by the table of the source that each is a copy of, where the names do not say it.
+    pub map: BTreeMap<String, String>,
+    /// How long the subscription may take to reach what the source was read at.
+    pub patience_seconds: Option<u64>,
+}
+
+/// Why something was not paused, resumed or compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperateError {
     /// There is none of that name.

@@ -62,6 +62,7 @@ pub(crate) fn routes() -> Vec<Route> {
         reading("/v1/admin/subscriptions", Need::Admin, get(admin::subscriptions)),
         acting("/v1/admin/sources/{name}/{action}", Need::Admin, post(admin::set_source)),
         acting("/v1/admin/subscriptions/{name}/{action}", Need::Admin, post(admin::set_subscription)),
+        acting("/v1/admin/subscriptions/{name}/verify", Need::Admin, post(admin::compare)),
         acting("/v1/admin/clones/{name}/{action}", Need::Admin, post(admin::set_clone)),
         acting("/v1/admin/shutdown", Need::Admin, post(admin::shutdown)),
         reading("/metrics", Need::Metrics, get(admin::metrics)),

@@ -51,6 +51,32 @@ async fn b54_sources_and_subscriptions_are_shown_paused_and_resumed() {
 }
 
 #[tokio::test]
+async fn a_comparison_is_answered_table_by_table_and_ends_when_nobody_listens() {
+    let shop = Shop::of(&[&[10]]);
+    let serving = serve(&shop, local()).await;
+    let mut client = Client::http1(serving.address).await;
+    let headers = [("content-type", "application/json")];
+    let path = "/v1/admin/subscriptions/lake/verify";
+    let response = client.ask(Method::POST, path, &headers, r#"{"tables":["t.a","t.b"]}"#).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    assert_eq!(text(response).await, "{\"table\":\"t.a\"}\n{\"table\":\"t.b\"}\n");
+    for (path, body, expected) in [
+        (path, r#"{"table":["t.a"]}"#, "bad-parameter"),
+        (path, "", "bad-parameter"),
+        ("/v1/admin/subscriptions/other/verify", "{}", "unknown-subscription"),
+    ] {
+        let response = client.ask(Method::POST, path, &headers, body).await;
+        assert_eq!(code(response).await, expected, "{path} {body}");
+    }
+    let response = client.ask(Method::POST, path, &headers, r#"{"map":{"for.ever":"x"}}"#).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut left = serving.process.left.subscribe();
+    drop((response, client));
+    left.wait_for(|left| *left).await.unwrap();
+}
+
+#[tokio::test]
 async fn b54_health_is_one_word_for_strangers_and_every_part_for_operators() {
     let shop = Shop::of(&[&[10]]);
     let config = RelayConfig {

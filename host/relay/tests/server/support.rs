@@ -18,12 +18,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidemill_event::{Position, Scn};
 use tidemill_relay::{
-    Activity, Credential, Grant, Health, OperateError, OperatedPart, Operator, Relay, RelayConfig,
-    RelayError, RelayParts, ServingMetrics, SourceStatus, SubscriptionStatus, TablePattern, TlsConfig,
+    Activity, ComparisonAsked, Credential, Grant, Health, OperateError, OperatedPart, Operator, Relay,
+    RelayConfig, RelayError, RelayParts, ServingMetrics, SourceStatus, SubscriptionStatus, TablePattern,
+    TlsConfig,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::shop::{Registered, Shop};
@@ -33,6 +34,8 @@ use crate::shop::{Registered, Shop};
 pub struct Process {
     pub told: Mutex<Vec<String>>,
     pub health: Mutex<Vec<Health>>,
+    /// Whether a comparison was left by whoever asked for it.
+    pub left: Arc<watch::Sender<bool>>,
     registry: prometheus_client::registry::Registry,
 }
 
@@ -78,6 +81,30 @@ impl Operator for Process {
         Box::pin(std::future::ready(done))
     }
 
+    fn compare(
+        &self,
+        subscription: &str,
+        asked: ComparisonAsked,
+    ) -> Result<mpsc::Receiver<String>, OperateError> {
+        let (part, name) = (OperatedPart::Subscription, subscription.to_owned());
+        if subscription != "lake" {
+            return Err(OperateError::NotFound { part, name });
+        }
+        self.told.lock().unwrap().push(format!("compare {asked:?}"));
+        let (reports, given) = mpsc::channel(1);
+        let told = Arc::clone(&self.left);
+        tokio::spawn(async move {
+            for table in asked.tables {
+                let _ = reports.send(serde_json::json!({ "table": table }).to_string()).await;
+            }
+            if asked.map.contains_key("for.ever") {
+                reports.closed().await;
+                told.send_replace(true);
+            }
+        });
+        Ok(given)
+    }
+
     fn shutdown(&self) {
         self.told.lock().unwrap().push("shutdown".into());
     }
@@ -118,7 +145,12 @@ pub async fn serve(shop: &Shop, config: RelayConfig) -> Serving {
 pub fn try_serve(shop: &Shop, config: RelayConfig) -> Result<Serving, RelayError> {
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = ServingMetrics::register(&mut registry);
-    let process = Arc::new(Process { told: Mutex::default(), health: Mutex::default(), registry });
+    let process = Arc::new(Process {
+        told: Mutex::default(),
+        health: Mutex::default(),
+        left: Arc::default(),
+        registry,
+    });
     let operator = Arc::clone(&process) as Arc<dyn Operator>;
     let parts = RelayParts {
         served: vec![shop.served.clone()],
