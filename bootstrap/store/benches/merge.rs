@@ -19,6 +19,7 @@ use tidemill_event::{
     ColumnSchema, Part, Phase, Position, RowKind, Scn, Span, TableChanges, TableName, TableSchema, Timeline,
     Transaction, Window,
 };
+use tidemill_world::usage::Usage;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,26 +28,6 @@ const ROOT: &str = "bench.orders";
 /// Rows of a base file when it is made: 32 files for 5 million.
 const FILE_ROWS: u64 = 160_000;
 const WINDOW_ROWS: u64 = 5_000;
-
-/// User and system time of this process, in seconds.
-fn cpu_seconds() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks = |field: usize| fields[field - 3].parse::<f64>().unwrap();
-    (ticks(14) + ticks(15)) / TICKS_PER_SECOND
-}
-
-/// The most memory since the last call of [`forget_peak`].
-fn peak_rss_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-}
-
-fn forget_peak() {
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-}
 
 /// The same numbers in each run.
 struct Random(u64);
@@ -256,16 +237,16 @@ struct Measure(f64, Instant);
 
 impl Measure {
     fn begin() -> Measure {
-        forget_peak();
-        Measure(cpu_seconds(), Instant::now())
+        Usage::forget_peak();
+        Measure(Usage::now().cpu.as_secs_f64(), Instant::now())
     }
 
     fn end(self, name: &str, rows: u64, more: &str) {
-        let (cpu, wall) = (cpu_seconds() - self.0, self.1.elapsed().as_secs_f64());
+        let (cpu, wall) = (Usage::now().cpu.as_secs_f64() - self.0, self.1.elapsed().as_secs_f64());
         println!(
             r#"{{"bench":"{name}","rows":{rows},"cpu_s":{cpu:.2},"wall_s":{wall:.2},"rows_per_cpu_s":{:.0},{more},"peak_rss_mib":{:.0}}}"#,
             rows as f64 / cpu,
-            peak_rss_mib(),
+            Usage::now().peak_rss as f64 / f64::from(1 << 20),
         );
     }
 }

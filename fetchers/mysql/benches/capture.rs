@@ -13,36 +13,22 @@ use tidemill_fetchers_api::{Fetcher, Selector, Start};
 use tidemill_fetchers_mysql::{FileOptions, MySqlFetcher, Origin, Password, ServerOptions};
 use tidemill_servers::workload::Backlog;
 use tidemill_servers::{Kind, Options, Server};
+use tidemill_world::usage::Usage;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// User and system time of this process, in seconds.
-fn cpu_seconds() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks = |field: usize| fields[field - 3].parse::<f64>().unwrap();
-    (ticks(14) + ticks(15)) / TICKS_PER_SECOND
-}
-
-fn peak_rss_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-}
-
 async fn drain(name: &str, origin: Origin, changes: u64) {
     let selector: Selector = Arc::new(|schema: &Arc<TableSchema>| Ok(schema.name().database == "backlog"));
     let mut fetcher = MySqlFetcher::open("bench", origin, Start::Earliest, selector).await.unwrap();
-    let (cpu, wall) = (cpu_seconds(), Instant::now());
+    let (cpu, wall) = (Usage::now().cpu.as_secs_f64(), Instant::now());
     let (mut windows, mut images) = (0u64, 0u64);
     while fetcher.counters().changes < changes {
         let Some(window) = fetcher.next().await.unwrap() else { break };
         windows += 1;
         images += window.row_count() as u64;
     }
-    let (cpu, wall) = (cpu_seconds() - cpu, wall.elapsed().as_secs_f64());
+    let (cpu, wall) = (Usage::now().cpu.as_secs_f64() - cpu, wall.elapsed().as_secs_f64());
     let counters = fetcher.counters();
     assert_eq!(counters.changes, changes);
     println!(
@@ -50,7 +36,7 @@ async fn drain(name: &str, origin: Origin, changes: u64) {
         changes as f64 / wall,
         counters.bytes as f64 / wall / 1e6,
         cpu / changes as f64 * 1e6,
-        peak_rss_mib(),
+        Usage::now().peak_rss as f64 / f64::from(1 << 20),
     );
 }
 

@@ -11,6 +11,7 @@ use tidemill_fetchers_api::Selector;
 use tidemill_fetchers_api::extract::{Bound, ChunkRead, Extract, ExtractSession};
 use tidemill_fetchers_mysql::{MySqlExtract, Password, ServerOptions, Settings};
 use tidemill_servers::{Kind, Options, Server};
+use tidemill_world::usage::Usage;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,15 +20,6 @@ const TABLE: &str = "CREATE DATABASE d; CREATE TABLE d.t (id BIGINT PRIMARY KEY,
      price DECIMAL(12,2) NOT NULL, weight DOUBLE, day DATE NOT NULL, made DATETIME(6) NOT NULL, name VARCHAR(40) NOT NULL, \
      street VARCHAR(100), note VARCHAR(200))";
 const CHUNK_ROWS: u64 = 50_000;
-
-/// User and system time of this process, in seconds.
-fn cpu_seconds() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks = |field: usize| fields[field - 3].parse::<f64>().unwrap();
-    (ticks(14) + ticks(15)) / TICKS_PER_SECOND
-}
 
 async fn fill(server: &Server, rows: u64) {
     server.sql(TABLE).await.unwrap();
@@ -58,7 +50,7 @@ async fn run(kind: Kind, rows: u64, rounds: usize) {
     let columns: Vec<u32> = (0..table.schema.columns().len() as u32).collect();
     let mut session = extract.open().await.unwrap();
     for _ in 0..rounds {
-        let (cpu, wall) = (cpu_seconds(), Instant::now());
+        let (cpu, wall) = (Usage::now().cpu.as_secs_f64(), Instant::now());
         let (mut read, mut bytes, mut bounds_s) = (0u64, 0u64, 0.0);
         let mut after: Option<Bound> = None;
         loop {
@@ -83,7 +75,7 @@ async fn run(kind: Kind, rows: u64, rounds: usize) {
             }
             after = upto;
         }
-        let (cpu, wall) = (cpu_seconds() - cpu, wall.elapsed().as_secs_f64());
+        let (cpu, wall) = (Usage::now().cpu.as_secs_f64() - cpu, wall.elapsed().as_secs_f64());
         assert_eq!(read, rows);
         println!(
             r#"{{"bench":"extract {kind}","rows":{rows},"rows_per_s":{:.0},"client_cpu_ns_per_row":{:.0},"bytes_per_row":{},"bounds_share":{:.2}}}"#,

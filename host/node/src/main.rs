@@ -17,13 +17,14 @@ mod source;
 mod status;
 mod stdout;
 mod subscription;
-mod usage;
 mod wiring;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use command::{Arguments, Command};
+// What benchmarks and metrics show of this process.
+use tidemill_world::usage;
 
 /// Decoding allocates and frees column buffers all the time; an allocator that keeps them doubles its speed.
 #[global_allocator]

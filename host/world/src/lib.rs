@@ -1,5 +1,5 @@
 //! Seams to the outside world. Object stores are opened here and nowhere else, and asked whether they keep what they are
-//! told to keep; tests wrap them in a twin that fails, throttles and lies.
+//! told to keep; tests wrap them in a twin that fails, throttles and lies. What a process uses of its machine is read here.
 //!
 //! # Object stores
 //!
@@ -19,3 +19,4 @@ pub mod objects;
 mod probe;
 #[cfg(feature = "cloud")]
 mod quiet;
+pub mod usage;
