@@ -48,7 +48,7 @@ pub use error::{BoxError, CloneError, DestinationError};
 pub use marks::Marks;
 pub use options::CloneOptions;
 pub use plan::Plan;
-pub use policy::{Policy, TableReads};
+pub use policy::{Policy, TableReads, inserts};
 pub use snapshot::SnapshotDestination;
 pub use stamp::Stamp;
 pub use status::{CloneStatus, Gate, TableProgress, TableStage};

@@ -134,7 +134,7 @@ fn widened(schema: &TableSchema, columns: &[u32], rows: &RecordBatch) -> RecordB
 }
 
 /// The rows as the stream would bring them: one transaction of inserts.
-fn inserts(source: &Arc<str>, schema: &Arc<TableSchema>, rows: RecordBatch) -> Window {
+pub fn inserts(source: &Arc<str>, schema: &Arc<TableSchema>, rows: RecordBatch) -> Window {
     let count = rows.num_rows();
     let transaction = Transaction {
         scn: Scn(1),

@@ -3,6 +3,7 @@
 
 mod bootstrap;
 mod command;
+mod comparison;
 mod config;
 mod copy;
 mod fetch;

@@ -8,12 +8,13 @@ use prometheus_client::registry::Registry;
 use tidemill_bootstrap_service::State as Following;
 use tidemill_client::State;
 use tidemill_relay::{
-    Activity, Health, OperateError, OperatedPart, Operator, SourceStatus, SubscriptionStatus,
+    Activity, ComparisonAsked, Health, OperateError, OperatedPart, Operator, SourceStatus, SubscriptionStatus,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::bootstrap::BootstrapHandle;
+use crate::comparison::Comparisons;
 use crate::copy;
 use crate::handle::{Condition, Doing, SourceHandle};
 use crate::wiring::SubscriptionHandle;
@@ -26,6 +27,8 @@ pub struct Process {
     pub subscriptions: Vec<SubscriptionHandle>,
     /// The snapshot storage of sources.
     pub storages: Vec<BootstrapHandle>,
+    /// What compares subscriptions with their sources.
+    pub comparisons: Option<Comparisons>,
     /// Everything that is measured.
     pub registry: Registry,
     /// Turned true, the process ends.
@@ -104,6 +107,19 @@ impl Operator for Process {
     ) -> Pin<Box<dyn Future<Output = Result<(), OperateError>> + Send>> {
         let done = self.pause(part, name, paused);
         Box::pin(std::future::ready(done))
+    }
+
+    fn compare(
+        &self,
+        subscription: &str,
+        asked: ComparisonAsked,
+    ) -> Result<mpsc::Receiver<String>, OperateError> {
+        let (part, name) = (OperatedPart::Subscription, subscription.to_owned());
+        let not_found = || OperateError::NotFound { part, name };
+        let found = self.subscriptions.iter().find(|s| s.name == subscription);
+        let source = found.and_then(|found| self.sources.iter().find(|s| *s.name == *found.source));
+        let (Some(comparisons), Some(source)) = (&self.comparisons, source) else { return Err(not_found()) };
+        comparisons.begin(subscription, &source.log, asked)
     }
 
     fn shutdown(&self) {

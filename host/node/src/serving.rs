@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::Failure;
 use crate::bootstrap::BootstrapHandle;
+use crate::comparison::Comparisons;
 use crate::config::{self, Bytes, Config, GrantConfig, GuestConfig, LimitsConfig, Time};
 use crate::guests::Guests;
 use crate::metrics;
@@ -41,14 +42,17 @@ pub fn open(
         source: storage.source.to_string(),
         snapshots: Arc::new(storage.server()),
     };
+    let registered = Arc::new(registered);
+    let comparisons = Comparisons { registered: Arc::clone(&registered), store: pipeline.store.clone() };
     let parts = RelayParts {
         served: pipeline.handles.iter().map(served).collect(),
         snapshots: pipeline.storages.iter().map(stored).collect(),
-        guests: Arc::new(registered),
+        guests: registered,
         operator: Arc::new(Process {
             sources: pipeline.handles.clone(),
             subscriptions: pipeline.switches.clone(),
             storages: pipeline.storages.clone(),
+            comparisons: Some(comparisons),
             registry,
             stop,
         }),
@@ -70,6 +74,7 @@ pub fn check(config: &config::RelayConfig, registered: Registered) -> Result<(),
         sources: vec![],
         subscriptions: vec![],
         storages: vec![],
+        comparisons: None,
         registry: Registry::default(),
         stop: watch::Sender::new(false),
     };
@@ -171,7 +176,8 @@ impl Registered {
         self.config.relay.as_ref().expect("whoever serves has this table").get_ref()
     }
 
-    fn guests(&self) -> Guests<'_> {
+    /// Opens guests of the configuration, also others than the registered ones.
+    pub fn guests(&self) -> Guests<'_> {
         Guests { sandbox: &self.sandbox, config: &self.config, base: &self.base }
     }
 }

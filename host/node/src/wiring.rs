@@ -51,6 +51,8 @@ pub struct Pipeline {
     pub meters: BTreeMap<String, Meter>,
     /// The sandbox of all guests.
     pub sandbox: Sandbox,
+    /// Checkpoints, consumers' state and output; `None`: no subscription runs here.
+    pub store: Option<EmbeddedStore>,
     /// What others see of snapshot storage, in the order of its sources.
     pub storages: Vec<BootstrapHandle>,
     /// What follows the sources into snapshot storage.
@@ -139,6 +141,7 @@ pub async fn open(
         switches: vec![],
         meters: BTreeMap::new(),
         sandbox: sandbox.clone(),
+        store: None,
         storages: vec![],
         services: vec![],
         relay: None,
@@ -166,6 +169,7 @@ pub async fn open(
     }
     let store = EmbeddedStore::open(&store_path(config))?;
     let stored = pipeline.stored(config)?;
+    pipeline.store = Some(store.clone());
     for (name, subscription) in &config.subscription {
         let subscription = subscription.get_ref();
         if subscription.at_relay.is_some() {

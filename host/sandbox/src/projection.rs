@@ -76,6 +76,12 @@ impl ProjectionStage {
         Ok(window)
     }
 
+    /// The schema of what goes on of a table.
+    pub fn shows(&mut self, schema: &Arc<TableSchema>) -> Result<Arc<TableSchema>, GuestError> {
+        let at = At::nowhere(&self.source).table(schema);
+        Ok(Arc::clone(&self.shape(schema, &at)?.schema))
+    }
+
     /// What the guest has counted since the last time.
     pub fn take_counters(&mut self) -> Vec<(String, u64)> {
         self.guest.counters.take()

@@ -1,4 +1,5 @@
-//! Compares a source with its snapshot storage while both are in use, and reports real differences only.
+//! Compares a source with what follows it, snapshot storage or a subscription's output, while both are in use, and reports
+//! real differences only.
 //!
 //! ```text
 //! version m0 (applied p0) ── read the source (low ≥ p0, high) ── version m1 (applied ≥ high)
@@ -9,28 +10,35 @@
 //! none. One that changed and is equal now is none; one that changed and is not is read again. So a difference is reported
 //! only where no transaction can explain it, however busy the source is.
 
+mod output;
+mod replica;
+mod shape;
+mod snapshot;
+
 mod rows;
 mod suspects;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use tidemill_bootstrap_clone::Policy;
-use tidemill_bootstrap_store::{
-    DataError, Manifest, ScanOptions, Store, StoreError, TableKey, TablePhase, TableReader, TableState,
-};
+use tidemill_bootstrap_store::{DataError, StoreError};
 use tidemill_event::gtid::GtidSet;
 use tidemill_event::{Position, TableName};
 use tidemill_fetchers_api::FetchError;
 use tidemill_fetchers_api::extract::{
     Bound, ChunkMarks, ChunkRead, Extract, ExtractSession, LowMark, SourceTable,
 };
+use tidemill_log::ReadError;
 use tidemill_sandbox::GuestError;
 
 use rows::{Reader, Stored};
+use shape::Shown;
 use suspects::Suspects;
+
+pub use output::Output;
+pub use replica::{Give, Pairing, Place, Replica, Version};
+pub use shape::{Shape, Stages};
 
 /// How a comparison is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +49,7 @@ pub struct VerifyOptions {
     pub pass_rows: u64,
     /// How often what changes all the time is read again before it is given up as not judged.
     pub rounds: u32,
-    /// How long the store may take to reach what the source was read at.
+    /// How long the replica may take to reach what the source was read at.
     pub patience: Duration,
 }
 
@@ -63,8 +71,12 @@ pub struct TableReport {
     pub table: TableName,
     /// Rows of the source that were read the first time, those that the policy declines excepted.
     pub rows: u64,
-    /// The version that was judged last.
-    pub version: u64,
+    /// The version that was judged last, where versions have numbers.
+    pub version: Option<u64>,
+    /// Where the replica stood then.
+    pub position: Position,
+    /// Columns that only one of the two has.
+    pub left_out: Vec<String>,
     /// The differences, by key.
     pub differences: Vec<Difference>,
     /// Keys that changed in every round, so that nothing can be said about them.
@@ -83,9 +95,9 @@ pub struct Difference {
 /// What differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DifferenceKind {
-    /// The source has the row, the store does not.
+    /// The source has the row, the replica does not.
     Missing,
-    /// The store has the row, the source does not.
+    /// The replica has the row, the source does not.
     Extra,
     /// Both have it, with other values.
     Different,
@@ -103,9 +115,15 @@ pub enum VerifyError {
     /// An object of the store is not what it should be.
     #[error("read the store's rows")]
     Data(#[from] DataError),
-    /// The policy failed.
-    #[error("the policy failed")]
-    Policy(#[from] Box<GuestError>),
+    /// A subscription's output failed.
+    #[error("read the subscription's output")]
+    Output(#[from] tidemill_sink::StoreError),
+    /// The log that the subscription reads failed.
+    #[error("read the source's log")]
+    Log(#[from] ReadError),
+    /// A guest failed.
+    #[error("a guest that judges the source's rows failed")]
+    Guest(#[from] Box<GuestError>),
     /// Columns that cannot be compared.
     #[error("compare the columns")]
     Columns(#[from] ArrowError),
@@ -117,9 +135,10 @@ pub enum VerifyError {
         /// Why, and what to do.
         what: String,
     },
-    /// The store did not come to where the source was read.
+    /// The replica did not come to where the source was read.
     #[error(
-        "the store stands at {at} and does not reach {wanted}; see that its service runs (`tidemill up`), then verify again"
+        "it stands at {at} and does not reach {wanted}, where the source was read; see that the source is followed (`tidemill \
+         up`), then verify again"
     )]
     Behind {
         /// Where it stands.
@@ -130,57 +149,55 @@ pub enum VerifyError {
 }
 
 /// Compares tables of one source.
-pub struct Verify<E> {
+pub struct Verify<E, R> {
     extract: E,
-    policy: Policy,
-    store: Store,
+    shape: Shape,
+    replica: R,
     options: VerifyOptions,
 }
 
 /// A table on both sides.
 struct Pair {
     source: SourceTable,
-    columns: Vec<u32>,
+    shown: Shown,
+    pairing: Pairing,
     reader: Reader,
     name: TableName,
 }
 
-/// One version of the store, of one table.
-struct Version {
-    manifest: Arc<Manifest>,
-    state: Arc<TableState>,
-}
-
-impl<E: Extract> Verify<E> {
-    /// Compares what that source has, as its policy lets it be stored, with that store.
-    pub fn new(extract: E, policy: Policy, store: Store, options: VerifyOptions) -> Verify<E> {
-        Verify { extract, policy, store, options }
+impl<E: Extract, R: Replica> Verify<E, R> {
+    /// Compares what that source has, in the shape in which the replica is to have it, with the replica.
+    pub fn new(extract: E, shape: Shape, replica: R, options: VerifyOptions) -> Verify<E, R> {
+        Verify { extract, shape, replica, options }
     }
 
-    /// The tables of the newest version.
+    /// The tables of the replica.
     pub async fn tables(&self) -> Result<Vec<TableName>, VerifyError> {
-        let Some(manifest) = self.store.newest().await? else { return Ok(vec![]) };
-        let mut names = Vec::with_capacity(manifest.tables.len());
-        for table in manifest.tables.values() {
-            names.push(self.store.table(table).await?.name.clone());
-        }
-        Ok(names)
+        self.replica.tables(&self.extract.tables().await?).await
     }
 
     /// Compares one table.
     pub async fn table(&self, name: &TableName) -> Result<TableReport, VerifyError> {
-        let mut version = self.version(name).await?;
-        let pair = self.pair(name, &version.state).await?;
-        let mut report =
-            TableReport { table: name.clone(), rows: 0, version: 0, differences: vec![], unjudged: vec![] };
+        let mut version = self.replica.version(name).await?;
+        let pair = self.pair(name, &version).await?;
+        let mut report = TableReport {
+            table: name.clone(),
+            rows: 0,
+            version: None,
+            position: Position::default(),
+            left_out: pair.pairing.left_out.clone(),
+            differences: vec![],
+            unjudged: vec![],
+        };
         let (mut suspects, mut marks, rows) = self.compare(&pair, &version).await?;
         report.rows = rows;
         for round in 1.. {
-            let since = version.manifest.applied.position;
+            let since = version.place().position;
+            // What the older one shows need not be kept any more.
+            drop(version);
             version = self.reached(name, &marks).await?;
-            report.version = version.manifest.number;
-            let table = self.reader(&version);
-            let judged = suspects.judge(&table, &pair.reader, &version, since).await?;
+            (report.version, report.position) = (version.place().number, version.place().position);
+            let judged = suspects.judge(&version, &pair, since).await?;
             report.differences.extend(judged.differences);
             if !judged.is_open {
                 break;
@@ -197,64 +214,39 @@ impl<E: Extract> Verify<E> {
         Ok(report)
     }
 
-    async fn version(&self, name: &TableName) -> Result<Version, VerifyError> {
-        let not = |what: &str| VerifyError::NotComparable { table: name.clone(), what: what.to_owned() };
-        let manifest = self.store.newest().await?.ok_or_else(|| not("the store is empty"))?;
-        let table = manifest.tables.get(&name.to_string());
-        let table = table.ok_or_else(|| not("the store has no such table; see `tidemill snapshot ls`"))?;
-        let state = self.store.table(table).await?;
-        match &state.phase {
-            TablePhase::Ready => Ok(Version { manifest, state }),
-            TablePhase::Cloning(_) => Err(not("it is being copied; verify again when that is done")),
-            TablePhase::Stale { reason, .. } => {
-                Err(not(&format!("its copy is stale ({reason}); verify again when it was made anew")))
-            }
-        }
-    }
-
-    async fn pair(&self, name: &TableName, state: &TableState) -> Result<Pair, VerifyError> {
+    async fn pair(&self, name: &TableName, version: &R::Version) -> Result<Pair, VerifyError> {
         let not = |what: String| VerifyError::NotComparable { table: name.clone(), what };
         let source = self.extract.describe(name).await?;
         let source = source.ok_or_else(|| not("the source has no such table".into()))?;
-        let reads = self.policy.reads(&source.schema).map_err(Box::new)?;
-        let reads = reads.ok_or_else(|| not("the policy declines it, and the store has it".into()))?;
-        let stored = state.schema.table_schema(name);
-        if stored.id() != reads.schema.id() {
-            let what =
-                "the source has other columns than the store; verify again when the store has followed";
-            return Err(not(what.into()));
-        }
-        let ordinal = |field: &u32| state.schema.columns.iter().position(|column| column.field == *field);
-        let key: Vec<usize> = match &state.key {
-            TableKey::Columns { fields } => fields.iter().filter_map(ordinal).collect(),
-            TableKey::WholeRow => vec![],
-        };
-        Ok(Pair { source, columns: reads.columns, reader: Reader::new(&stored, &key)?, name: name.clone() })
+        let shown = self.shape.shows(&source.schema).map_err(Box::new)?;
+        let shown = shown.ok_or_else(|| not("the policy declines it, and it is there".into()))?;
+        let pairing = version.pairing(&shown.schema).map_err(not)?;
+        let reader = Reader::new(pairing.schema(), &pairing.key)?;
+        Ok(Pair { source, shown, pairing, reader, name: name.clone() })
     }
 
     /// The first reading: everything of both sides. What differs is suspect.
     async fn compare(
         &self,
         pair: &Pair,
-        version: &Version,
+        version: &R::Version,
     ) -> Result<(Suspects, Vec<ChunkMarks>, u64), VerifyError> {
-        let stored: u64 = version.state.base.iter().flat_map(|base| &base.files).map(|file| file.rows).sum();
-        let passes = (stored.max(pair.source.rows_estimate) / self.options.pass_rows + 1).max(1);
+        let most = version.row_count().max(pair.source.rows_estimate);
+        let passes = most / self.options.pass_rows + 1;
         let mut suspects = Suspects::default();
         let (mut all_marks, mut rows) = (vec![], 0);
         suspects.chunks = self.bounds(pair).await?;
         for pass in 0..passes {
             let here = |key: &[u8]| Reader::place(key) % passes == pass;
             let mut left = Stored::default();
-            let table = self.reader(version);
-            let mut scan = table.scan(ScanOptions::default());
-            while let Some(batch) = scan.next().await? {
-                pair.reader.each(&batch.rows, |_, key, digest| {
+            let mut add = |batch: &RecordBatch| {
+                pair.reader.each(batch, |_, key, digest| {
                     if here(key) {
                         left.add(&pair.reader, key, digest);
                     }
-                })?;
-            }
+                })
+            };
+            version.rows(&pair.pairing, &mut add).await?;
             let mut session = self.extract.open().await?;
             for chunk in 0..suspects.chunks.len() {
                 let bounds = suspects.chunks[chunk].clone();
@@ -275,7 +267,7 @@ impl<E: Extract> Verify<E> {
                     }
                 }
             }
-            suspects.only_stored(&table, &pair.reader, left.left()).await?;
+            suspects.only_stored(version, pair, left.left()).await?;
         }
         Ok((suspects, all_marks, rows))
     }
@@ -294,21 +286,17 @@ impl<E: Extract> Verify<E> {
         }
     }
 
-    fn reader(&self, version: &Version) -> TableReader {
-        TableReader::new(self.store.clone(), Arc::clone(&version.state), version.manifest.applied.position)
-    }
-
     /// One chunk, whose low mark is not before the version: what changed since then explains every difference.
     async fn chunk(
         &self,
         session: &mut E::Session,
         pair: &Pair,
-        version: &Version,
+        version: &R::Version,
         bounds: &Bounds,
     ) -> Result<(ChunkMarks, Vec<RecordBatch>), VerifyError> {
         let (after, upto) = (bounds.after.as_ref(), bounds.upto.as_ref());
-        let read = ChunkRead { table: &pair.source, columns: &pair.columns, conditions: &[], after, upto };
-        let reads = self.policy.reads(&pair.source.schema).map_err(Box::new)?.expect("it was asked before");
+        let columns = &pair.shown.reads.columns;
+        let read = ChunkRead { table: &pair.source, columns, conditions: &[], after, upto };
         for _ in 0..LOW_MARK_TRIES {
             let mut batches = vec![];
             let mut give = |batch| {
@@ -316,24 +304,28 @@ impl<E: Extract> Verify<E> {
                 true
             };
             let marks = session.read(&read, &mut give).await?;
-            if has_seen(version, &marks) {
-                let judge = |batch| self.policy.judge(&pair.source.schema, &reads, batch);
-                let judged = batches.into_iter().map(judge).collect::<Result<Vec<_>, _>>();
-                return Ok((marks, judged.map_err(Box::new)?));
+            if has_seen(version.place(), &marks) {
+                let shown = batches.into_iter().map(|batch| self.shown(pair, batch));
+                return Ok((marks, shown.collect::<Result<_, _>>()?));
             }
-            // The store was ahead of what can be seen at the source, for as long as a commit takes.
+            // The replica was ahead of what can be seen at the source, for as long as a commit takes.
             tokio::time::sleep(POLL).await;
         }
-        let what =
-            "the source does not show what the store has: it is another server, or far behind its own log";
+        let what = "the source does not show what it has: it is another server, or far behind its own log";
         Err(VerifyError::NotComparable { table: pair.name.clone(), what: what.into() })
+    }
+
+    /// Rows that were read, as they are compared.
+    fn shown(&self, pair: &Pair, rows: RecordBatch) -> Result<RecordBatch, VerifyError> {
+        let rows = self.shape.of_read(&pair.source.schema, &pair.shown, rows).map_err(Box::new)?;
+        Ok(pair.pairing.of_source(&rows)?)
     }
 
     /// Reads suspects again: their chunks, or everything where one has none.
     async fn read_again(
         &self,
         pair: &Pair,
-        version: &Version,
+        version: &R::Version,
         suspects: &mut Suspects,
     ) -> Result<Vec<ChunkMarks>, VerifyError> {
         let mut session = self.extract.open().await?;
@@ -352,29 +344,29 @@ impl<E: Extract> Verify<E> {
     }
 
     /// The first version that has everything that the source had when it was read.
-    async fn reached(&self, name: &TableName, marks: &[ChunkMarks]) -> Result<Version, VerifyError> {
+    async fn reached(&self, name: &TableName, marks: &[ChunkMarks]) -> Result<R::Version, VerifyError> {
         let began = tokio::time::Instant::now();
         loop {
-            let version = self.version(name).await?;
-            let behind = marks.iter().map(|marks| high(&version.manifest, marks)).max();
-            let at = version.manifest.applied.position;
-            match behind {
-                Some(wanted) if wanted > at => {
-                    if began.elapsed() > self.options.patience {
-                        return Err(VerifyError::Behind { at, wanted });
-                    }
-                    tokio::time::sleep(POLL).await;
-                }
-                _ => return Ok(version),
+            let version = self.replica.version(name).await?;
+            let place = version.place();
+            let wanted = marks.iter().map(|marks| place.position_of(&marks.server, marks.high)).max();
+            let (at, wanted) = (place.position, wanted.unwrap_or_default());
+            if wanted <= at {
+                return Ok(version);
             }
+            if began.elapsed() > self.options.patience {
+                return Err(VerifyError::Behind { at, wanted });
+            }
+            drop(version);
+            tokio::time::sleep(POLL).await;
         }
     }
 }
 
-/// How often the store is asked whether it has come further.
+/// How often the replica is asked whether it has come further.
 const POLL: Duration = Duration::from_millis(200);
 
-/// How often a chunk is read again because the store was ahead of it.
+/// How often a chunk is read again because the replica was ahead of it.
 const LOW_MARK_TRIES: u32 = 50;
 
 /// A chunk's place.
@@ -384,29 +376,14 @@ struct Bounds {
     upto: Option<Bound>,
 }
 
-/// Whether every transaction of the version was to be seen in the chunk.
-fn has_seen(version: &Version, marks: &ChunkMarks) -> bool {
-    let applied = &version.manifest.applied;
+/// Whether every transaction of a version was to be seen in the chunk.
+fn has_seen(place: &Place, marks: &ChunkMarks) -> bool {
     match &marks.low {
-        LowMark::At(scn) => high_of(&version.manifest, marks, *scn) >= applied.position,
-        LowMark::Executed(seen) => {
-            let sets = (GtidSet::parse(&applied.executed), GtidSet::parse(seen));
-            match sets {
-                (Ok(Some(applied)), Ok(Some(seen))) => applied.missing_from(&seen).is_empty(),
-                (Ok(None), _) => true,
-                _ => false,
-            }
-        }
+        LowMark::At(scn) => place.position_of(&marks.server, *scn) >= place.position,
+        LowMark::Executed(seen) => match (GtidSet::parse(&place.executed), GtidSet::parse(seen)) {
+            (Ok(Some(applied)), Ok(Some(seen))) => applied.missing_from(&seen).is_empty(),
+            (Ok(None), _) => true,
+            _ => false,
+        },
     }
-}
-
-fn high(manifest: &Manifest, marks: &ChunkMarks) -> Position {
-    high_of(manifest, marks, marks.high)
-}
-
-/// The position of an SCN of the server that was read. One that the store has not met is ahead of it.
-fn high_of(manifest: &Manifest, marks: &ChunkMarks, scn: tidemill_event::Scn) -> Position {
-    let known = manifest.timelines.iter().rposition(|server| **server == *marks.server);
-    let timeline = known.unwrap_or(manifest.timelines.len()) as u32 + 1;
-    Position { timeline, scn }
 }

@@ -5,8 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use arrow_array::RecordBatch;
 use arrow_row::{RowConverter, SortField};
-use arrow_schema::ArrowError;
-use tidemill_event::TableSchema;
+use arrow_schema::{ArrowError, Schema};
 
 /// A key, in a form that is the same on both sides.
 pub(super) type Key = Box<[u8]>;
@@ -28,9 +27,9 @@ pub(super) struct Reader {
 
 impl Reader {
     /// For rows of that schema; `key` is empty where the whole row is one.
-    pub(super) fn new(schema: &TableSchema, key: &[usize]) -> Result<Reader, ArrowError> {
-        let field = |column: &usize| SortField::new(schema.columns()[*column].data_type.clone());
-        let every: Vec<usize> = (0..schema.columns().len()).collect();
+    pub(super) fn new(schema: &Schema, key: &[usize]) -> Result<Reader, ArrowError> {
+        let field = |column: &usize| SortField::new(schema.field(*column).data_type().clone());
+        let every: Vec<usize> = (0..schema.fields().len()).collect();
         let columns = if key.is_empty() { every.clone() } else { key.to_vec() };
         Ok(Reader {
             key: RowConverter::new(columns.iter().map(field).collect())?,
@@ -38,6 +37,11 @@ impl Reader {
             all: RowConverter::new(every.iter().map(field).collect())?,
             is_whole_row: key.is_empty(),
         })
+    }
+
+    /// Whether rows have no key, so that equal ones are counted.
+    pub(super) fn is_whole_row(&self) -> bool {
+        self.is_whole_row
     }
 
     /// Gives each row's key and what it is.

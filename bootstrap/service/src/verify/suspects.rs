@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::ArrowError;
-use tidemill_bootstrap_store::{ScanOptions, TableKey, TableReader};
 use tidemill_event::Position;
 
+use super::replica::Version;
 use super::rows::{Content, Key, Reader};
-use super::{Bounds, Difference, DifferenceKind, VerifyError, Version};
+use super::{Bounds, Difference, DifferenceKind, Pair, VerifyError};
 
 /// See the module.
 #[derive(Default)]
@@ -35,7 +35,7 @@ pub(super) struct Judgement {
 }
 
 impl Suspects {
-    /// A row of the source that the store has otherwise, or not.
+    /// A row of the source that the replica has otherwise, or not.
     pub(super) fn at_source(
         &mut self,
         reader: &Reader,
@@ -53,30 +53,31 @@ impl Suspects {
         Ok(())
     }
 
-    /// Rows that only the store has, by hashed key.
+    /// Rows that only the replica has, by hashed key.
     pub(super) async fn only_stored(
         &mut self,
-        table: &TableReader,
-        reader: &Reader,
+        version: &impl Version,
+        pair: &Pair,
         left: HashSet<u64>,
     ) -> Result<(), VerifyError> {
         if left.is_empty() {
             return Ok(());
         }
-        let mut scan = table.scan(ScanOptions::default());
-        while let Some(batch) = scan.next().await? {
+        let reader = &pair.reader;
+        let mut find = |batch: &RecordBatch| {
             let mut found = vec![];
-            reader.each(&batch.rows, |row, key, _| {
+            reader.each(batch, |row, key, _| {
                 if left.contains(&Reader::place(key)) && !self.rows.contains_key(key) {
                     found.push((Key::from(key), row));
                 }
             })?;
             for (key, row) in found {
-                let name = name(reader, (&batch.rows, row))?;
+                let name = name(reader, (batch, row))?;
                 self.rows.insert(key, Suspect { name, source: None, chunk: None });
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        version.rows(&pair.pairing, &mut find).await
     }
 
     /// Which chunks hold the suspects: all, where one of them was not found at the source.
@@ -108,18 +109,17 @@ impl Suspects {
     /// that, and stays where it is not equal now.
     pub(super) async fn judge(
         &mut self,
-        table: &TableReader,
-        reader: &Reader,
-        version: &Version,
+        version: &impl Version,
+        pair: &Pair,
         since: Position,
     ) -> Result<Judgement, VerifyError> {
         let mut judgement = Judgement { differences: vec![], is_open: false };
         if self.rows.is_empty() {
             return Ok(judgement);
         }
-        let changed = self.changed(table, reader, version, since).await?;
-        let stored = self.stored(table, reader).await?;
-        let is_whole_row = version.state.key == TableKey::WholeRow;
+        let changed = self.changed(version, pair, since).await?;
+        let stored = self.stored(version, pair).await?;
+        let is_whole_row = pair.reader.is_whole_row();
         let may_clear = !is_whole_row || self.is_counted;
         self.rows.retain(|key, suspect| {
             let stored = stored.get(key).copied();
@@ -144,45 +144,37 @@ impl Suspects {
     /// The suspects that changed after `since`; `None`: that is not known, so any may have.
     async fn changed(
         &self,
-        table: &TableReader,
-        reader: &Reader,
-        version: &Version,
+        version: &impl Version,
+        pair: &Pair,
         since: Position,
     ) -> Result<Option<HashSet<Key>>, VerifyError> {
-        let state = &version.state;
         let mut changed = HashSet::new();
-        if state.runs.iter().chain(&state.merged_runs).all(|run| run.upto <= since) {
-            return Ok((since >= state.deltas_since).then_some(changed));
-        }
-        if since < state.deltas_since || state.key == TableKey::WholeRow {
-            return Ok(None);
-        }
-        let mut scan = table.deltas(since, ScanOptions::default());
-        while let Some(batch) = scan.next().await? {
-            reader.each(&batch.rows, |_, key, _| {
+        let mut note = |batch: &RecordBatch| {
+            pair.reader.each(batch, |_, key, _| {
                 if self.rows.contains_key(key) {
                     changed.insert(key.into());
                 }
-            })?;
-        }
-        Ok(Some(changed))
+            })
+        };
+        let is_known = version.changed(&pair.pairing, since, &mut note).await?;
+        Ok(is_known.then_some(changed))
     }
 
-    /// What the store has of the suspects.
+    /// What the replica has of the suspects.
     async fn stored(
         &self,
-        table: &TableReader,
-        reader: &Reader,
+        version: &impl Version,
+        pair: &Pair,
     ) -> Result<BTreeMap<Key, Content>, VerifyError> {
         let mut stored = BTreeMap::<Key, Content>::new();
-        let mut scan = table.scan(ScanOptions::default());
-        while let Some(batch) = scan.next().await? {
-            reader.each(&batch.rows, |_, key, digest| {
+        let mut note = |batch: &RecordBatch| {
+            pair.reader.each(batch, |_, key, digest| {
                 if self.rows.contains_key(key) {
-                    reader.add(stored.entry(key.into()).or_default(), digest);
+                    pair.reader.add(stored.entry(key.into()).or_default(), digest);
                 }
-            })?;
-        }
+            })
+        };
+        version.rows(&pair.pairing, &mut note).await?;
         Ok(stored)
     }
 }
