@@ -6,7 +6,7 @@ use std::panic;
 use std::sync::Arc;
 
 use tidemill_event::TableName;
-use tidemill_fetchers_api::extract::{Bound, Extract, Load};
+use tidemill_fetchers_api::extract::{Bound, Extract, Load, ReplicaLag};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
@@ -488,7 +488,15 @@ fn too_busy(options: &CloneOptions, load: Load) -> Option<String> {
     if let Some(limit) = options.max_threads_running.filter(|limit| load.threads_running > *limit) {
         return Some(format!("{} statements run at the source, the limit is {limit}", load.threads_running));
     }
-    let lag = load.replica_lag_seconds?;
-    let limit = options.max_replica_lag.filter(|limit| lag > limit.as_secs())?;
-    Some(format!("the source is {lag} s behind its own, the limit is {} s", limit.as_secs()))
+    let limit = options.max_replica_lag?.as_secs();
+    match load.replica_lag? {
+        ReplicaLag::Seconds(lag) if lag <= limit => None,
+        ReplicaLag::Seconds(lag) => Some(format!(
+            "the server that is copied is {lag} s behind its own source, the limit is {limit} s"
+        )),
+        ReplicaLag::Stopped => Some(format!(
+            "the server that is copied does not follow its own source, and the limit is {limit} s; start its replication, or \
+             take it away from a server that is no replica any more, or leave the limit `replica_lag` out"
+        )),
+    }
 }

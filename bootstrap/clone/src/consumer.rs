@@ -23,13 +23,13 @@ use tidemill_event::{
     TableSchema, Timeline, Transaction, Window,
 };
 use tidemill_fetchers_api::FetchError;
-use tidemill_fetchers_api::extract::{Extract, LowMark, SourceKey};
+use tidemill_fetchers_api::extract::{ChunkMarks, Extract, LowMark, SourceKey};
 use tokio::sync::{mpsc, watch};
 
 use crate::jobs::stored_key;
 use crate::{
     BoxError, ChunkRows, CloneControl, CloneError, CloneOptions, Cloner, CopyId, Destination,
-    DestinationError, Marks, Plan, Policy, Resumed, TableCopy,
+    DestinationError, Marks, NoPlace, Plan, Policy, Resumed, TableCopy,
 };
 
 /// What a consumer is given.
@@ -358,6 +358,18 @@ fn inserts(schema: &Arc<TableSchema>, rows: RecordBatch) -> TableChanges {
 struct From(Checkpoint);
 
 impl From {
+    fn is_behind(&self, marks: &ChunkMarks) -> Result<bool, BoxError> {
+        Ok(match &marks.low {
+            LowMark::At(_) if *marks.server != *self.0.server => return Err(self.foreign(&marks.server)),
+            LowMark::At(scn) => *scn >= self.0.position.scn,
+            LowMark::Executed(set) => match (GtidSet::parse(&self.0.gtid_set)?, GtidSet::parse(set)?) {
+                (Some(ours), Some(seen)) => ours.missing_from(&seen).is_empty(),
+                (None, _) => self.0.position.scn == Scn::ZERO,
+                (Some(_), None) => false,
+            },
+        })
+    }
+
     fn foreign(&self, server: &str) -> BoxError {
         let known = &self.0.server;
         format!("{server} was read, and the stream is that of {known}; read the tables of that server").into()
@@ -365,23 +377,15 @@ impl From {
 }
 
 impl Marks for From {
-    async fn low(&self, _: &TableName, server: &str, mark: &LowMark) -> Result<Option<Position>, BoxError> {
-        let is_behind = match mark {
-            LowMark::At(_) if *server != *self.0.server => return Err(self.foreign(server)),
-            LowMark::At(scn) => *scn >= self.0.position.scn,
-            LowMark::Executed(set) => match (GtidSet::parse(&self.0.gtid_set)?, GtidSet::parse(set)?) {
-                (Some(ours), Some(seen)) => ours.missing_from(&seen).is_empty(),
-                (None, _) => self.0.position.scn == Scn::ZERO,
-                (Some(_), None) => false,
-            },
-        };
+    async fn low(&self, _: &TableName, marks: &ChunkMarks) -> Result<Option<Position>, NoPlace> {
+        let is_behind = self.is_behind(marks).map_err(NoPlace::Never)?;
         Ok(is_behind.then_some(self.0.position))
     }
 
-    async fn high(&self, server: &str, scn: Scn) -> Result<Position, BoxError> {
-        match *server == *self.0.server {
-            true => Ok(Position { scn, ..self.0.position }),
-            false => Err(self.foreign(server)),
+    async fn high(&self, marks: &ChunkMarks) -> Result<Position, NoPlace> {
+        match *marks.server == *self.0.server {
+            true => Ok(Position { scn: marks.high, ..self.0.position }),
+            false => Err(NoPlace::Never(self.foreign(&marks.server))),
         }
     }
 

@@ -2,7 +2,9 @@
 //! it, tries again what may succeed, and can be dropped at any moment: what the destination took stays, the rest comes again.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use tidemill_event::{TableName, TableSchema, chain};
@@ -21,6 +23,9 @@ use crate::{
     ChunkRows, CloneControl, CloneOptions, CopyId, Destination, Marks, Plan, Policy, Resumed, Stamp,
     TableCopy, TableReads,
 };
+
+/// How long what was read waits for its place in the log before somebody is told.
+const PLACE_TIME: Duration = Duration::from_secs(30);
 
 /// What every job needs.
 pub(crate) struct Site<E: Extract, D, M> {
@@ -183,13 +188,14 @@ impl<E: Extract, D: Destination, M: Marks> Site<E, D, M> {
     async fn positions(&self, work: &Work, marks: &ChunkMarks) -> Result<Stretch, Trouble> {
         let table = &work.id.table;
         let failed = |error| Trouble::of_marks(table, error);
-        let high = self.marks.high(&marks.server, marks.high).await.map_err(failed)?;
+        let no_place = |error| Trouble::of_place(table, error);
+        let high = self.watched(work, marks, self.marks.high(marks)).await.map_err(no_place)?;
         let has_key = work.table.key != SourceKey::Nothing;
         if !has_key {
             // Waits until the follower has passed it, so that the low mark is as near as can be.
             self.marks.touched(table, high, high).await.map_err(failed)?;
         }
-        let low = self.marks.low(table, &marks.server, &marks.low).await.map_err(failed)?;
+        let low = self.watched(work, marks, self.marks.low(table, marks)).await.map_err(no_place)?;
         let again = |why: &str| Err(Trouble::Again(why.to_owned()));
         let Some(low) = low else {
             return again("it was read before the log that is replayed over it begins");
@@ -200,6 +206,23 @@ impl<E: Extract, D: Destination, M: Marks> Site<E, D, M> {
             );
         }
         Ok((low, high))
+    }
+
+    /// Waits for a place in the log, and tells what for where that takes long: nothing else shows that the log is another's.
+    async fn watched<T>(&self, work: &Work, marks: &ChunkMarks, place: impl Future<Output = T>) -> T {
+        let mut place = std::pin::pin!(place);
+        if let Ok(place) = tokio::time::timeout(PLACE_TIME, &mut place).await {
+            return place;
+        }
+        let why = format!(
+            "table {}: what was read at server {} waits for the log that is followed, which has not come to it; if that log is \
+             of another server, copy from that one or from a replica of it whose user may SELECT mysql.gtid_slave_pos (MariaDB) \
+             and to which nobody else writes",
+            work.id.table, marks.server
+        );
+        tracing::warn!(table = %work.id.table, server = %marks.server, "what was copied waits for the log");
+        self.control.update(|status| status.last_error = Some(why));
+        place.await
     }
 
     /// Tells the destination that every chunk is there; those that it lacks.

@@ -45,7 +45,7 @@ pub use consumer::{Fed, InitialCopy};
 pub use control::CloneControl;
 pub use destination::{ChunkRows, CopyId, Destination, Resumed, TableCopy};
 pub use error::{BoxError, CloneError, DestinationError};
-pub use marks::Marks;
+pub use marks::{Marks, NoPlace};
 pub use options::CloneOptions;
 pub use plan::Plan;
 pub use policy::{Policy, TableReads, inserts};

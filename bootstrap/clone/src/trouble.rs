@@ -6,7 +6,7 @@ use tidemill_event::{Remedy, TableName, chain};
 use tidemill_fetchers_api::FetchError;
 use tidemill_sandbox::GuestError;
 
-use crate::{BoxError, CloneControl, CloneError, DestinationError};
+use crate::{BoxError, CloneControl, CloneError, DestinationError, NoPlace};
 
 /// What went wrong, by what becomes of it.
 #[derive(Debug)]
@@ -28,6 +28,13 @@ impl Trouble {
 
     pub(crate) fn of_marks(table: &TableName, source: BoxError) -> Trouble {
         Trouble::All(CloneError::Marks { table: table.clone(), source })
+    }
+
+    pub(crate) fn of_place(table: &TableName, error: NoPlace) -> Trouble {
+        match error {
+            NoPlace::Again { why } => Trouble::Again(why),
+            NoPlace::Never(source) => Trouble::of_marks(table, source),
+        }
     }
 }
 

@@ -221,7 +221,7 @@ async fn chunks_in_flight_end_and_nothing_new_is_read_while_the_clone_is_paused(
 #[tokio::test(start_paused = true)]
 async fn nothing_is_read_while_the_source_is_busier_than_it_may_be() {
     let (source, kept) = (Model::with(&[("orders", 5000)]), Kept::default());
-    source.change(|state| state.load = Load { threads_running: 9, replica_lag_seconds: None });
+    source.change(|state| state.load = Load { threads_running: 9, replica_lag: None });
     let options = CloneOptions {
         max_threads_running: Some(8),
         max_replica_lag: Some(Duration::from_secs(5)),
@@ -233,10 +233,18 @@ async fn nothing_is_read_while_the_source_is_busier_than_it_may_be() {
         |status: &CloneStatus, text: &str| matches!(&status.gate, Gate::Busy { why } if why.contains(text));
     until(&control, |status| busy(status, "9 statements run at the source, the limit is 8")).await;
     assert_eq!((kept.count(), source.change(|state| state.rows_given)), (0, 0));
-    source.change(|state| state.load = Load { threads_running: 8, replica_lag_seconds: Some(6) });
+    use tidemill_fetchers_api::extract::ReplicaLag;
+    let behind = |lag| {
+        move |state: &mut support::model::State| {
+            state.load = Load { threads_running: 8, replica_lag: Some(lag) }
+        }
+    };
+    source.change(behind(ReplicaLag::Stopped));
+    until(&control, |status| busy(status, "does not follow its own source")).await;
+    source.change(behind(ReplicaLag::Seconds(6)));
     until(&control, |status| busy(status, "6 s behind")).await;
     assert_eq!((kept.count(), source.change(|state| state.rows_given)), (0, 0));
-    source.change(|state| state.load.replica_lag_seconds = Some(5));
+    source.change(behind(ReplicaLag::Seconds(5)));
     until(&control, CloneStatus::is_idle).await;
     assert_eq!(ids(&kept, &name("orders")).len(), 5000);
     run.abort();

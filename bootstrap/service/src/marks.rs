@@ -3,14 +3,23 @@
 //!
 //! A position that the follower passed and whose transactions are all in the source's set is a right low mark, and so is
 //! every older one. All of them are behind the runs that the store has, so that a copy's rows are brought up to date by those.
+//!
+//! What was read at another server than the one whose log is followed, a replica of it, has a place by transactions alone:
+//!
+//! ```text
+//! the log that is followed   ──── t1 ──── t2 ──── t3 ──── t4 ──▶
+//! read at the replica             low: {t1, t2}   high: {t1 .. t3}
+//! ```
+//!
+//! Its own log has other places, and those say nothing here.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidemill_bootstrap_clone::BoxError;
-use tidemill_event::gtid::{GtidSet, NotASet};
+use tidemill_bootstrap_clone::{BoxError, NoPlace};
+use tidemill_event::gtid::{GtidSet, MySqlSet, NotASet, Uuid};
 use tidemill_event::{Position, Scn, TableName};
-use tidemill_fetchers_api::extract::LowMark;
+use tidemill_fetchers_api::extract::{ChunkMarks, LowMark};
 use tokio::sync::watch;
 
 use crate::limits::{MARKS_MAX, TOUCHES_MAX};
@@ -26,6 +35,17 @@ pub enum MarkError {
         "the source marks copies by sets of executed transactions, and its stream has none; turn GTIDs on at the source"
     )]
     NoSets,
+    /// What was read is not the source.
+    #[error(
+        "server {server} has transactions of its own, {transactions}, that the log which is followed has not: it is no true \
+         replica of the source; copy from the source or from another replica, or make this one anew and let nobody write to it"
+    )]
+    Foreign {
+        /// Who was read.
+        server: String,
+        /// What it has more.
+        transactions: String,
+    },
     /// The follower is gone.
     #[error("the follower of the source has ended; tables are copied only beside it")]
     Ended,
@@ -72,23 +92,44 @@ pub(crate) fn marks() -> (MarksWriter, Marks) {
     (MarksWriter { passed: Arc::clone(&passed), moved }, Marks { passed, moved: seen })
 }
 
+/// What that server committed first. MariaDB's sets do not tell.
+fn of_server(set: &GtidSet, server: &str) -> MySqlSet {
+    let mut own = MySqlSet::default();
+    if let (GtidSet::MySql(set), Some(server)) = (set, Uuid::parse(server)) {
+        for (_, tag, ranges) in set.iter().filter(|(uuid, ..)| *uuid == server) {
+            ranges.iter().for_each(|range| own.add_range(server, tag, *range));
+        }
+    }
+    own
+}
+
+/// Nothing is a set of either family.
+fn parse(text: &str) -> Result<GtidSet, MarkError> {
+    let set = GtidSet::parse(text).map_err(|source| MarkError::Set(text.to_owned(), source))?;
+    Ok(set.unwrap_or(GtidSet::MySql(MySqlSet::default())))
+}
+
+impl From<MarkError> for NoPlace {
+    fn from(error: MarkError) -> NoPlace {
+        match error {
+            MarkError::Foreign { .. } => NoPlace::Again { why: error.to_string() },
+            MarkError::Set(..) | MarkError::NoSets | MarkError::Ended => NoPlace::Never(error.into()),
+        }
+    }
+}
+
 fn lock(passed: &Mutex<Passed>) -> MutexGuard<'_, Passed> {
     // It is whole between any two of its statements.
     passed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl tidemill_bootstrap_clone::Marks for Marks {
-    async fn low(
-        &self,
-        table: &TableName,
-        server: &str,
-        mark: &LowMark,
-    ) -> Result<Option<Position>, BoxError> {
-        Ok(self.low(table, server, mark).await?)
+    async fn low(&self, table: &TableName, marks: &ChunkMarks) -> Result<Option<Position>, NoPlace> {
+        Ok(self.low(table, marks).await?)
     }
 
-    async fn high(&self, server: &str, scn: Scn) -> Result<Position, BoxError> {
-        Ok(self.at(server, scn).await?)
+    async fn high(&self, marks: &ChunkMarks) -> Result<Position, NoPlace> {
+        Ok(self.high(marks).await?)
     }
 
     async fn touched(&self, table: &TableName, low: Position, high: Position) -> Result<bool, BoxError> {
@@ -97,34 +138,37 @@ impl tidemill_bootstrap_clone::Marks for Marks {
 }
 
 impl Marks {
-    /// The position of a low mark that `server` gave, for a copy of that table; waits until the follower knows one. `None`: it
-    /// is before everything that is replayed over the table.
-    pub async fn low(
-        &self,
-        table: &TableName,
-        server: &str,
-        mark: &LowMark,
-    ) -> Result<Option<Position>, MarkError> {
-        let low = match mark {
-            LowMark::At(scn) => Some(self.at(server, *scn).await?),
-            LowMark::Executed(text) => {
-                let set = GtidSet::parse(text).map_err(|source| MarkError::Set(text.clone(), source))?;
-                let set = set.ok_or(MarkError::NoSets)?;
-                self.until(|passed| passed.newest_within(&set)).await??
-            }
+    /// The position of a low mark, for a copy of that table; waits until the follower knows one. `None`: it is before
+    /// everything that is replayed over the table.
+    pub async fn low(&self, table: &TableName, marks: &ChunkMarks) -> Result<Option<Position>, MarkError> {
+        let (place, set) = match (&marks.low, &marks.shared) {
+            (LowMark::Executed(set), _) => (None, Some(parse(set)?)),
+            (LowMark::At(scn), None) => (Some(*scn), None),
+            (LowMark::At(scn), Some(shared)) => (Some(*scn), Some(parse(&shared.low)?)),
         };
+        let found = self.until(|passed| match place.and_then(|scn| passed.place(&marks.server, scn)) {
+            Some(place) => Some(Ok(Some(place))),
+            None => passed.newest_within(set.as_ref()?),
+        });
+        let low = found.await??;
         let passed = lock(&self.passed);
         let since = passed.copied_since.get(table).copied().unwrap_or_default().max(passed.since);
         Ok(low.filter(|low| *low >= since))
     }
 
-    /// The position of a place in the log of `server`; waits until the follower reads from it.
-    pub async fn at(&self, server: &str, scn: Scn) -> Result<Position, MarkError> {
+    /// The position of a high mark; waits until the follower reads the log of the server that was read, or has passed every
+    /// transaction that may be in the rows.
+    pub async fn high(&self, marks: &ChunkMarks) -> Result<Position, MarkError> {
+        let seen = marks.shared.as_ref().map(|shared| parse(&shared.high)).transpose()?;
         self.until(|passed| {
-            let index = passed.timelines.iter().rposition(|known| known == server)?;
-            Some(Position { timeline: index as u32 + 1, scn })
+            let place = passed.place(&marks.server, marks.high);
+            let is_read = passed.timelines.last().is_some_and(|read| **read == *marks.server);
+            match &seen {
+                Some(seen) if !is_read => passed.first_with(seen, &marks.server).transpose(),
+                _ => place.map(Ok),
+            }
         })
-        .await
+        .await?
     }
 
     /// Whether a transaction or an event after `low`, up to and with `high`, was about the table; waits until the follower
@@ -160,6 +204,36 @@ impl Marks {
 impl Passed {
     fn position(&self) -> Option<Position> {
         self.marks.back().map(|(position, _)| *position)
+    }
+
+    /// A place in the log of a server that is or was followed.
+    fn place(&self, server: &str, scn: Scn) -> Option<Position> {
+        let index = self.timelines.iter().rposition(|known| known == server)?;
+        Some(Position { timeline: index as u32 + 1, scn })
+    }
+
+    /// The first position that has all of these, which were seen at a server whose log is not the one that is followed.
+    fn first_with(&self, seen: &GtidSet, server: &str) -> Result<Option<Position>, MarkError> {
+        let left = |executed: &str| match GtidSet::parse(executed) {
+            Ok(Some(executed)) => seen.missing_from(&executed),
+            _ => seen.clone(),
+        };
+        let Some((_, newest)) = self.marks.back() else { return Ok(None) };
+        if newest.is_empty() && !seen.is_empty() {
+            return Err(MarkError::NoSets);
+        }
+        let missing = left(newest);
+        if !missing.is_empty() {
+            // Others' come by the log that is followed; who reads a replica's log has its own, too.
+            let own = of_server(&missing, server);
+            return if own.is_empty() {
+                Ok(None)
+            } else {
+                Err(MarkError::Foreign { server: server.to_owned(), transactions: own.to_string() })
+            };
+        }
+        let first = self.marks.partition_point(|(_, executed)| !left(executed).is_empty());
+        Ok(self.marks.get(first).map(|(position, _)| *position))
     }
 
     /// Sets grow with positions, so what is within is a beginning of them. Nothing, as long as nothing was passed.
@@ -242,6 +316,7 @@ impl MarksWriter {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use tidemill_fetchers_api::extract::SharedMarks;
 
     const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
@@ -251,6 +326,16 @@ mod tests {
 
     fn set(upto: u64) -> String {
         format!("{SERVER}:1-{upto}")
+    }
+
+    fn read(server: &str, low: LowMark) -> ChunkMarks {
+        ChunkMarks { low, high: Scn(0), server: server.into(), shared: None }
+    }
+
+    /// At another server, between those transactions.
+    fn read_elsewhere(server: &str, low: &str, high: &str) -> ChunkMarks {
+        let shared = Some(SharedMarks { low: low.to_owned(), high: high.to_owned() });
+        ChunkMarks { high: Scn(4711), shared, ..read(server, LowMark::At(Scn(4711))) }
     }
 
     fn orders() -> TableName {
@@ -269,25 +354,67 @@ mod tests {
     async fn a_low_mark_is_the_newest_position_whose_transactions_are_all_in_the_set() {
         let (_writer, marks) = passed([2, 3, 5, 8]);
         for (executed, position) in [(1, 1), (2, 2), (4, 3), (7, 5), (8, 8), (900, 8)] {
-            let low = marks.low(&orders(), SERVER, &LowMark::Executed(set(executed))).await.unwrap();
+            let low = marks.low(&orders(), &read(SERVER, LowMark::Executed(set(executed)))).await.unwrap();
             assert_eq!(low, Some(at(position)), "{executed}");
         }
-        assert_eq!(marks.low(&orders(), SERVER, &LowMark::At(Scn(77))).await.unwrap(), Some(at(77)));
+        assert_eq!(marks.low(&orders(), &read(SERVER, LowMark::At(Scn(77)))).await.unwrap(), Some(at(77)));
+    }
+
+    const REPLICA: &str = "4e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    #[tokio::test]
+    async fn what_was_read_at_a_replica_has_its_place_by_transactions_and_not_by_its_own_log() {
+        let (writer, marks) = passed([2, 3, 5, 8]);
+        let mark = read_elsewhere(REPLICA, &set(4), &set(6));
+        assert_eq!(marks.low(&orders(), &mark).await.unwrap(), Some(at(3)));
+        assert_eq!(marks.high(&mark).await.unwrap(), at(8), "the first that has them all");
+        // What the replica had and the follower has not passed is waited for.
+        let mark = read_elsewhere(REPLICA, &set(8), &set(9));
+        let high = marks.high(&mark);
+        tokio::pin!(high);
+        assert!(futures_util::poll!(&mut high).is_pending());
+        writer.pass(&[SERVER.to_owned()], at(11), &set(9).into());
+        assert_eq!(high.await.unwrap(), at(11));
+        // The server whose log is followed is believed its places.
+        assert_eq!(marks.high(&read_elsewhere(SERVER, &set(8), &set(99))).await.unwrap(), at(4711));
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_wrote_itself_is_no_copy_of_the_source() {
+        let (_writer, marks) = passed([2, 3]);
+        let high = format!("{},{REPLICA}:1-2", set(3));
+        let refused = marks.high(&read_elsewhere(REPLICA, &set(3), &high)).await;
+        let Err(MarkError::Foreign { transactions, .. }) = &refused else { panic!("{refused:?}") };
+        assert_eq!(*transactions, format!("{REPLICA}:1-2"));
+        assert!(matches!(NoPlace::from(refused.unwrap_err()), NoPlace::Again { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_replica_of_mariadb_has_its_place_by_the_last_transaction_of_each_domain() {
+        let (writer, marks) = marks();
+        let servers = ["mariadb-1".to_owned()];
+        writer.begin(&servers, at(1), "0-1-1");
+        for scn in 2..9 {
+            writer.pass(&servers, at(scn), &format!("0-1-{scn},1-7-3").into());
+        }
+        let mark = read_elsewhere("mariadb-2", "0-1-4,1-7-3", "0-1-6,1-7-3");
+        assert_eq!(marks.low(&orders(), &mark).await.unwrap(), Some(at(4)));
+        assert_eq!(marks.high(&mark).await.unwrap(), at(6));
     }
 
     #[tokio::test]
     async fn a_low_mark_before_everything_that_is_known_is_waited_for() {
         let (writer, marks) = passed([2]);
-        let other = "4e11fa47-71ca-11e1-9e33-c80aa9429562";
-        let (table, mark) = (orders(), LowMark::At(Scn(4)));
-        let low = marks.low(&table, other, &mark);
+        let other = REPLICA;
+        let (table, mark) = (orders(), read(other, LowMark::At(Scn(4))));
+        let low = marks.low(&table, &mark);
         tokio::pin!(low);
         assert!(futures_util::poll!(&mut low).is_pending());
         let next = Position { timeline: 2, scn: Scn(1) };
         writer.pass(&[SERVER.to_owned(), other.to_owned()], next, &set(3).into());
         assert_eq!(low.await.unwrap(), Some(Position { timeline: 2, scn: Scn(4) }));
         drop(writer);
-        let nobody = marks.low(&table, "nobody", &mark).await;
+        let nobody = marks.low(&table, &read("nobody", LowMark::At(Scn(4)))).await;
         assert!(matches!(nobody, Err(MarkError::Ended)), "{nobody:?}");
     }
 
@@ -295,17 +422,18 @@ mod tests {
     async fn a_low_mark_before_what_is_replayed_over_the_table_is_none() {
         let (writer, marks) = passed([2, 3, 5, 8]);
         writer.copied_since(&orders(), at(4));
-        let low =
-            async |executed| marks.low(&orders(), SERVER, &LowMark::Executed(set(executed))).await.unwrap();
+        let low = async |executed| {
+            marks.low(&orders(), &read(SERVER, LowMark::Executed(set(executed)))).await.unwrap()
+        };
         assert_eq!((low(4).await, low(5).await), (None, Some(at(5))));
-        assert_eq!(marks.low(&orders(), SERVER, &LowMark::At(Scn(3))).await.unwrap(), None);
+        assert_eq!(marks.low(&orders(), &read(SERVER, LowMark::At(Scn(3)))).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn a_stream_without_sets_makes_no_low_mark_of_one() {
         let (writer, marks) = marks();
         writer.begin(&[SERVER.to_owned()], at(1), "");
-        let low = marks.low(&orders(), SERVER, &LowMark::Executed(set(9))).await;
+        let low = marks.low(&orders(), &read(SERVER, LowMark::Executed(set(9)))).await;
         assert!(matches!(low, Err(MarkError::NoSets)), "{low:?}");
     }
 
@@ -314,8 +442,8 @@ mod tests {
         let (_writer, marks) = passed(2..5 * MARKS_MAX as u64);
         assert!(lock(&marks.passed).marks.len() <= MARKS_MAX);
         for executed in (1..5 * MARKS_MAX as u64).step_by(97) {
-            let mark = LowMark::Executed(set(executed));
-            match marks.low(&orders(), SERVER, &mark).await.unwrap() {
+            let mark = read(SERVER, LowMark::Executed(set(executed)));
+            match marks.low(&orders(), &mark).await.unwrap() {
                 Some(low) => assert!(low <= at(executed)),
                 None => assert!(executed < lock(&marks.passed).marks[0].0.scn.0),
             }

@@ -161,6 +161,18 @@ pub struct ChunkMarks {
     pub high: Scn,
     /// Who was read: the identity that timelines are known by.
     pub server: Arc<str>,
+    /// The same for whoever follows the log of another server of that history, as with a copy from a replica. `None`: the
+    /// server does not tell.
+    pub shared: Option<SharedMarks>,
+}
+
+/// Marks that mean the same on every server of a history: sets of transactions, in the source's own text form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedMarks {
+    /// All of these are in the rows.
+    pub low: String,
+    /// No others are.
+    pub high: String,
 }
 
 /// A low mark.
@@ -178,7 +190,16 @@ pub enum LowMark {
 pub struct Load {
     /// Statements that run right now, ours included.
     pub threads_running: u64,
-    /// How far the source is behind its own source, in seconds, by the slowest of its channels; `None`: it is no replica, or
-    /// does not follow, or does not tell this user.
-    pub replica_lag_seconds: Option<u64>,
+    /// How far the source is behind its own source, by the slowest of its channels; `None`: it is no replica, or does not
+    /// tell this user.
+    pub replica_lag: Option<ReplicaLag>,
+}
+
+/// How far a replica is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReplicaLag {
+    /// So many seconds.
+    Seconds(u64),
+    /// It does not apply what its source sends, or does not receive it: how far it is behind is not known, and grows.
+    Stopped,
 }

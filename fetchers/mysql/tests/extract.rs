@@ -13,7 +13,9 @@ use support::{only, read_all_of};
 use tidemill_event::{Remedy, TableName};
 use tidemill_fetchers_api::Start;
 use tidemill_fetchers_api::conformance::Seen;
-use tidemill_fetchers_api::extract::{Bound, Comparison, Condition, Extract, ExtractSession, SourceKey};
+use tidemill_fetchers_api::extract::{
+    Bound, Comparison, Condition, Extract, ExtractSession, Load, ReplicaLag, SourceKey,
+};
 use tidemill_fetchers_mysql::{
     MySqlExtract, MySqlFetcher, Origin, Password, ServerOptions, Settings, ValuePolicy, ZeroDates,
 };
@@ -665,7 +667,7 @@ async fn the_load_is_what_runs_and_how_far_a_replica_is_behind() {
         let source = Server::start(kind, options(1)).await.unwrap();
         let replica = Server::start(kind, options(2)).await.unwrap();
         let load = extract(&source, &settings()).load().await.unwrap();
-        assert!(load.threads_running >= 1 && load.replica_lag_seconds.is_none(), "{kind}: {load:?}");
+        assert!(load.threads_running >= 1 && load.replica_lag.is_none(), "{kind}: {load:?}");
         let (port, password) = (source.port(), source.root_password());
         let follow = match kind.is_mysql() {
             true => format!(
@@ -682,7 +684,8 @@ async fn the_load_is_what_runs_and_how_far_a_replica_is_behind() {
         replica.sql(&follow).await.unwrap();
         let replica_load = extract(&replica, &settings());
         // It takes a moment until it is connected.
-        while replica_load.load().await.unwrap().replica_lag_seconds.is_none() {
+        let follows = |load: Load| matches!(load.replica_lag, Some(ReplicaLag::Seconds(_)));
+        while !follows(replica_load.load().await.unwrap()) {
             tokio::task::yield_now().await;
         }
     }

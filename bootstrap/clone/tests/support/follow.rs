@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arrow_array::RecordBatch;
-use tidemill_bootstrap_clone::{BoxError, ChunkRows, Marks};
+use tidemill_bootstrap_clone::{BoxError, ChunkRows, Marks, NoPlace};
 use tidemill_event::gtid::GtidSet;
-use tidemill_event::{Change, Position, Scn, TableChanges, TableName, Window};
-use tidemill_fetchers_api::extract::LowMark;
+use tidemill_event::{Change, Position, TableChanges, TableName, Window};
+use tidemill_fetchers_api::extract::{ChunkMarks, LowMark};
 use tidemill_fetchers_api::{Fetcher, Judge, Selector, Start};
 use tidemill_fetchers_mysql::{MySqlExtract, MySqlFetcher, Origin, Password, ServerOptions, Settings};
 use tidemill_servers::Server;
@@ -97,18 +97,18 @@ impl Follower {
 }
 
 impl Marks for Follower {
-    async fn low(&self, _: &TableName, _: &str, mark: &LowMark) -> Result<Option<Position>, BoxError> {
-        let set = match mark {
+    async fn low(&self, _: &TableName, marks: &ChunkMarks) -> Result<Option<Position>, NoPlace> {
+        let set = match &marks.low {
             LowMark::At(scn) => return Ok(Some(Position { timeline: 1, scn: *scn })),
-            LowMark::Executed(set) => GtidSet::parse(set)?.expect("the follower's own transaction is in it"),
+            LowMark::Executed(set) => GtidSet::parse(set).unwrap().unwrap(),
         };
         let marks = self.0.marks.lock().unwrap();
         let passed = marks.iter().rev().find(|(_, executed)| executed.missing_from(&set).is_empty());
         Ok(passed.map(|(position, _)| *position))
     }
 
-    async fn high(&self, _: &str, scn: Scn) -> Result<Position, BoxError> {
-        Ok(Position { timeline: 1, scn })
+    async fn high(&self, marks: &ChunkMarks) -> Result<Position, NoPlace> {
+        Ok(Position { timeline: 1, scn: marks.high })
     }
 
     async fn touched(&self, table: &TableName, low: Position, high: Position) -> Result<bool, BoxError> {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use tidemill_bootstrap_clone::{
-    BoxError, ChunkRows, CopyId, Destination, DestinationError, Marks, Plan, Resumed, TableCopy,
+    BoxError, ChunkRows, CopyId, Destination, DestinationError, Marks, NoPlace, Plan, Resumed, TableCopy,
 };
 use tidemill_bootstrap_store::{StoredSchema, TableKey};
 use tidemill_event::{Position, Scn, TableName};
-use tidemill_fetchers_api::extract::{LowMark, SourceKey};
+use tidemill_fetchers_api::extract::{ChunkMarks, LowMark, SourceKey};
 
 /// Keeps copies in memory; clones share them, as two processes share a store.
 #[derive(Clone, Default)]
@@ -119,15 +119,15 @@ pub fn position(scn: Scn) -> Position {
 }
 
 impl Marks for Numbers {
-    async fn low(&self, _: &TableName, _: &str, mark: &LowMark) -> Result<Option<Position>, BoxError> {
-        match mark {
+    async fn low(&self, _: &TableName, marks: &ChunkMarks) -> Result<Option<Position>, NoPlace> {
+        match &marks.low {
             LowMark::At(scn) => Ok(Some(position(*scn))),
-            LowMark::Executed(set) => Err(format!("{set} is no number").into()),
+            LowMark::Executed(set) => Err(NoPlace::Never(format!("{set} is no number").into())),
         }
     }
 
-    async fn high(&self, _: &str, scn: Scn) -> Result<Position, BoxError> {
-        Ok(position(scn))
+    async fn high(&self, marks: &ChunkMarks) -> Result<Position, NoPlace> {
+        Ok(position(marks.high))
     }
 
     async fn touched(&self, _: &TableName, low: Position, high: Position) -> Result<bool, BoxError> {

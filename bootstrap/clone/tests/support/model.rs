@@ -210,7 +210,7 @@ impl ExtractSession for Session {
             }
         }
         let high = self.source.change(|state| Scn(state.scn));
-        Ok(ChunkMarks { low: LowMark::At(Scn(low)), high, server: "model".into() })
+        Ok(ChunkMarks { low: LowMark::At(Scn(low)), high, server: "model".into(), shared: None })
     }
 
     async fn read_sorted(

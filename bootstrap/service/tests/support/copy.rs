@@ -9,7 +9,7 @@ use tidemill_bootstrap_clone::{
 use tidemill_bootstrap_service::Marks;
 use tidemill_bootstrap_store::{TablePhase, Writer};
 use tidemill_event::{Position, TableName};
-use tidemill_fetchers_api::extract::{LowMark, SourceKey};
+use tidemill_fetchers_api::extract::{ChunkMarks, LowMark, SourceKey};
 
 use super::Dice;
 use super::model::{FIRST, Model, Table, Values, batch, executed, name, server};
@@ -135,15 +135,19 @@ impl Copier {
             return None;
         }
         if !table.has_key {
-            let low = self.marks.low(table_name, &server(at.timeline), &LowMark::At(at.scn)).await;
+            let low = self.marks.low(table_name, &marks(at, LowMark::At(at.scn))).await;
             return low.ok().flatten().map(|low| (low, at));
         }
         let seen = (view as u64 + FIRST - 1).saturating_sub(dice.below(3)).max(1);
-        let low = self.marks.low(table_name, &server(at.timeline), &LowMark::Executed(executed(seen))).await;
+        let low = self.marks.low(table_name, &marks(at, LowMark::Executed(executed(seen)))).await;
         let low = low.ok().flatten()?;
         let later = view + dice.below((self.model.history.len() - view) as u64 + 1) as usize;
         let high = later.checked_sub(1).map(|last| self.model.history[last].at);
         let high = high.filter(|high| high.timeline == at.timeline).unwrap_or(at);
         Some((low, high.max(at)))
     }
+}
+
+fn marks(at: Position, low: LowMark) -> ChunkMarks {
+    ChunkMarks { low, high: at.scn, server: server(at.timeline).into(), shared: None }
 }

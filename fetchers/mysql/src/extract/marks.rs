@@ -19,17 +19,26 @@
 //!        low                                                                                   high
 //! ```
 
-use std::collections::VecDeque;
+//!
+//! # At a replica
+//!
+//! Its own log has other places than the one that is followed, so a read at a replica is between sets of transactions. MySQL:
+//! from what is executed before the snapshot to what is executed or about to be behind its making. MariaDB: a replica notes
+//! each transaction in `mysql.gtid_slave_pos` within that transaction, so the snapshot itself tells exactly which it has.
+//! What a MariaDB server wrote itself behind what it replicates is in no such note: it does not tell then, until somebody
+//! follows its own log. (What it wrote itself and has replicated more behind is not to be seen: nobody may write to a replica.)
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_event::Scn;
-use tidemill_fetchers_api::extract::{ChunkMarks, LowMark};
+use tidemill_fetchers_api::extract::{ChunkMarks, LowMark, SharedMarks};
 use tokio::time::{Instant, sleep_until};
 
 use crate::event::Flavour;
 use crate::extract::session::Server;
-use crate::gtid::parse_set;
+use crate::gtid::{GtidSet, MariaDbSet, parse_set};
 use crate::place::{BinlogName, Place};
 use crate::transport::{Connection, Row, TransportError, end_of_log};
 
@@ -117,8 +126,80 @@ impl Before {
             earlier.push_back((Instant::now(), scn(&place)?));
         }
         let high = end_of_log(connection, server.flavour).await?;
-        Ok(ChunkMarks { low: self.0, high: scn(&high)?, server: Arc::clone(&server.identity) })
+        let shared = match &self.0 {
+            // It has not everything that its sets say.
+            _ if server.is_filtered => None,
+            LowMark::Executed(low) => {
+                Some(SharedMarks { low: low.clone(), high: begun(connection, server).await? })
+            }
+            LowMark::At(_) if server.flavour == Flavour::MariaDb => replicated(connection, server).await?,
+            LowMark::At(_) => None,
+        };
+        Ok(ChunkMarks { low: self.0, high: scn(&high)?, server: Arc::clone(&server.identity), shared })
     }
+}
+
+/// MySQL: what is committed, or on its way from the log to the tables. A transaction goes from the second to the first.
+async fn begun(connection: &mut Connection, server: &Server) -> Result<String, TransportError> {
+    let owned = connection.query("SELECT @@GLOBAL.gtid_owned").await?;
+    let owned = without_owners(owned.first().and_then(|row| row.at(0)).unwrap_or_default());
+    let executed = executed(connection, server).await?;
+    let set = |text: &str| parse_set(server.flavour, text);
+    let both = set(&owned).and_then(|owned| Ok(owned.union(&set(&executed)?)));
+    both.map(|both| both.to_string()).map_err(|_| TransportError::lost("the server answers nonsense"))
+}
+
+/// `UUID:NUMBER#THREAD:NUMBER#THREAD`.
+fn without_owners(owned: &str) -> String {
+    let mut parts = owned.split('#');
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| all.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit())));
+    all
+}
+
+const NOTE_TABLES: &str = "SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'mysql' AND TABLE_NAME LIKE 'gtid\\_slave\\_pos%'";
+
+/// MariaDB: which transactions the snapshot of this transaction has by replication.
+async fn replicated(
+    connection: &mut Connection,
+    server: &Server,
+) -> Result<Option<SharedMarks>, TransportError> {
+    let nonsense = || TransportError::lost("the server answers nonsense");
+    let variables = "SELECT @@GLOBAL.gtid_slave_pos, @@GLOBAL.gtid_current_pos, @@GLOBAL.server_id";
+    let known = connection.query(variables).await?;
+    let known = |at| known.first().and_then(|row| row.at(at)).unwrap_or_default();
+    if known(0).is_empty() {
+        return Ok(None);
+    }
+    // Another engine's note is not of the transaction. There may be one table for each engine.
+    let engines = connection.query(NOTE_TABLES).await?;
+    if !matches!(&engines[..], [table] if table.at(0) == Some("InnoDB")) {
+        return Ok(None);
+    }
+    let noted = "SELECT domain_id, sub_id, server_id, seq_no FROM mysql.gtid_slave_pos";
+    // Who may not read it is told where that matters, by whom it matters to.
+    let Ok(noted) = connection.try_query(noted).await? else { return Ok(None) };
+    let low = newest(&noted).ok_or_else(nonsense)?;
+    let current = parse_set(server.flavour, known(1)).map_err(|_| nonsense())?;
+    let ahead = current.missing_from(&low).to_string();
+    if ahead.split(',').any(|last| last.split('-').nth(1) == Some(known(2))) {
+        return Ok(None);
+    }
+    Ok(Some(SharedMarks { low: low.to_string(), high: low.union(&current).to_string() }))
+}
+
+/// Of each domain the transaction that was noted last.
+fn newest(noted: &[Row]) -> Option<GtidSet> {
+    let number = |row: &Row, at| row.at(at)?.parse::<u64>().ok();
+    let mut last: BTreeMap<u32, (u64, u32, u64)> = BTreeMap::new();
+    for row in noted {
+        let note = (number(row, 1)?, u32::try_from(number(row, 2)?).ok()?, number(row, 3)?);
+        let known = last.entry(u32::try_from(number(row, 0)?).ok()?).or_insert(note);
+        *known = note.max(*known);
+    }
+    let mut set = MariaDbSet::default();
+    last.into_iter().for_each(|(domain, (_, server, sequence))| set.add(domain, server, sequence));
+    Some(GtidSet::MariaDb(set))
 }
 
 /// MariaDB: where the snapshot of this transaction lies in the log.

@@ -37,6 +37,8 @@ pub(super) struct Server {
     /// Whether columns have the types that MariaDB's log does not name: where it names no columns, they are asked for.
     pub(super) declared: bool,
     pub(super) charsets: Charsets,
+    /// Whether it is a replica that leaves out some of what its source sends.
+    pub(super) is_filtered: bool,
     /// For what an error says.
     pub(super) sides: Sides,
 }
@@ -82,6 +84,7 @@ impl MySqlSession {
             identity: facts.identity,
             declared: extract.declared_types || !names_columns,
             charsets: charsets(&mut connection).await?,
+            is_filtered: load::is_filtered(&mut connection, facts.flavour).await?,
             sides: Sides::of(&extract.options),
         };
         Ok(MySqlSession {

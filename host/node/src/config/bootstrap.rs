@@ -77,10 +77,11 @@ pub struct CloneConfig {
     pub rows_per_second: Option<u64>,
     /// It stands still while the server runs more statements than this at once; no limit unless given.
     pub threads_running: Option<u64>,
-    /// The server to copy from, where the source is a relay: as a source's table, with `kind`, `host`, `user` and what else
-    /// belongs to a server.
+    /// The server to copy from, where the source is a relay or a replica of the source is to be read: as a source's table, with
+    /// `kind`, `host`, `user` and what else belongs to a server.
     pub server: Option<Box<SourceConfig>>,
-    /// It stands still while the server, or a replica of it, is further behind than this; no limit unless given.
+    /// It stands still while the server is a replica that is further behind than this, or does not follow; no limit unless
+    /// given.
     pub replica_lag: Option<Time>,
 }
 
