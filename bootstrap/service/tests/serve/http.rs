@@ -18,8 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::model::{Mirror, shown};
-use crate::selection::Registered;
+use crate::model::{Mirror, Row, shown};
+use crate::selection::{Registered, filtered};
 use crate::shop::{Change, Dice, ITEMS, NOTES, ORDERS, Shop, row};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -197,6 +197,38 @@ async fn b21_a_consumer_that_falls_out_of_the_log_comes_back_by_itself_each_time
         let phases = follow(&mut mirror, &mut phased(&[&relay], have), shop.scn).await;
         assert_eq!(phases, ["deltas", "stream"], "round {round}");
         assert_eq!(shown(&mirror.content), *shop.at(shop.scn), "round {round}");
+    }
+    relay.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b38_a_consumer_has_the_rows_of_its_predicate_through_snapshot_stream_and_deltas() {
+    let (mut shop, mut dice) = (Shop::new().await, Dice(38));
+    let (_directory, log, mut writer) = short_log();
+    let mut appended = 0;
+    shop.trade(&mut dice, 60, 100);
+    append(&shop, &mut writer, &mut appended);
+    shop.apply().await;
+    shop.publish(ORDERS).await;
+    let relay = Real::new(&shop, Some(&log));
+    let mut wanted = options(&[&relay]);
+    wanted.selection.predicates.insert(ORDERS.into(), "cents >= -5.005 and part is not null".into());
+    let is_wanted = |table: &str, row: &Row| {
+        table != ORDERS || row.part.is_some() && row.cents.is_some_and(|cents| cents >= -500)
+    };
+    let mut mirror = Mirror::default();
+    for expected in [["snapshot", "stream"], ["deltas", "stream"], ["deltas", "stream"]] {
+        shop.trade(&mut dice, 10, 100);
+        append(&shop, &mut writer, &mut appended);
+        let stream = RelayFeed::new(wanted.clone(), Start::Now).unwrap();
+        let storage = RelayBootstrap::new(wanted.clone()).unwrap();
+        let mut feed = PhasedFeed::new(stream, storage, mirror.have.clone()).with_backoff(wanted.backoff);
+        assert_eq!(follow(&mut mirror, &mut feed, shop.scn).await, expected);
+        assert_eq!(shown(&mirror.content), filtered(shop.at(shop.scn), is_wanted), "{expected:?}");
+        // It is away for longer than the log keeps anything.
+        shop.trade(&mut dice, 400, 100);
+        append(&shop, &mut writer, &mut appended);
+        shop.apply().await;
     }
     relay.end().await;
 }

@@ -121,7 +121,7 @@ fn mirrored(content: Content, windows: &[Window]) -> Mirror {
 }
 
 /// What filters leave of a content, on the reader's side.
-fn filtered(content: &Content, kept: impl Fn(&str, &Row) -> bool) -> Content {
+pub fn filtered(content: &Content, kept: impl Fn(&str, &Row) -> bool) -> Content {
     let mut left = Content::new();
     for (table, rows) in content {
         let of = left.entry(table.clone()).or_insert_with(|| Rows::new(matches!(rows, Rows::Keyed(_))));
