@@ -267,6 +267,7 @@ impl BootstrapService {
         );
         let copying = async {
             self.ask_for_tables(&extract, &writer).await?;
+            judged::note_decisions(&self.policy, &extract, &writer).await?;
             cloner.with_options(clone_options(&self.config.clone)).run().await?;
             Ok::<(), BootstrapError>(())
         };

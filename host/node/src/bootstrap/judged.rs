@@ -74,6 +74,36 @@ pub(super) async fn judge_again(
     Ok(marked.await?)
 }
 
+/// Notes what the policy decides about tables of which that is not known: those that the log made, and those that have other
+/// columns since. It was the same policy for all their rows.
+pub(super) async fn note_decisions(
+    policy: &Policy,
+    extract: &MySqlExtract,
+    writer: &Writer,
+) -> Result<(), BootstrapError> {
+    let fingerprint = policy.fingerprint();
+    let is_unknown = |table: &TableState| {
+        let stamp = Stamp::of(&table.policy);
+        table.phase == TablePhase::Ready && stamp.is_policy(&fingerprint) && stamp.decision().is_none()
+    };
+    let mut noted = BTreeMap::new();
+    for (id, table) in writer.tables().into_iter().filter(|(_, table)| is_unknown(table)) {
+        if let Some(Some(stamp)) = decision(policy, Some(extract), &table.name).await? {
+            noted.insert(id, (table.schema.id.clone(), stamp));
+        }
+    }
+    let commit = writer.commit(|draft| {
+        for (id, (schema, stamp)) in noted {
+            let table = draft.tables.get_mut(&id);
+            // It may have been copied, or have other columns, by now.
+            if let Some(table) = table.filter(|table| is_unknown(table) && table.schema.id == schema) {
+                table.policy = stamp;
+            }
+        }
+    });
+    Ok(commit.await?)
+}
+
 async fn fate(
     policy: &Policy,
     extract: Option<&MySqlExtract>,
