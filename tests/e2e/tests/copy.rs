@@ -373,7 +373,13 @@ async fn a_consumer_of_a_relay_is_given_a_copy_of_the_server_that_the_relay_foll
     let followed =
         format!("[source.shop]\nkind = \"relay\"\nrelays = [\"http://127.0.0.1:{port}\"]\nstart = \"now\"\n");
     let subscription = SUBSCRIPTION.replace("copy = { chunk_rows = 250, connections = 3 }\n", "");
-    folder.configure(&format!("{followed}{subscription}{server_table}"));
+    let elsewhere =
+        server_table.replace(&format!("port = {}", server.port()), &format!("port = {}", free_port()));
+    for (table, is_well) in [(&elsewhere, false), (&server_table, true)] {
+        folder.configure(&format!("{followed}{subscription}{table}"));
+        let checked = block_in_place(|| folder.run(&["check"]));
+        assert_eq!(checked.status.success(), is_well, "{}", checked.lines.join("\n"));
+    }
     let writer = Writer::start(&server, 0, ROWS).await;
     let (mut up, mut built) = (folder.up(), Built::new(TABLES));
     while built.streamed < 100 {

@@ -41,6 +41,15 @@ pub async fn run(path: &Path) -> Result<ExitCode, Failure> {
         let nothing = Arc::new(|_: &[u8]| Ok::<_, BoxError>(None::<Vec<u8>>));
         let consumer = guests.consumer(&subscription.source, &subscription.consumer, nothing).await;
         errors += report(&guest_finding(consumer.map(drop)));
+        if let Some(server) = subscription.copy.as_ref().and_then(|copy| copy.server.as_deref()) {
+            errors += report(&source_findings("copy.server", server).await);
+        }
+    }
+    for (name, bootstrap) in &config.bootstrap {
+        println!("snapshot storage of {name}");
+        if let Some(server) = bootstrap.get_ref().clone.server.as_deref() {
+            errors += report(&source_findings("clone.server", server).await);
+        }
     }
     if let Some(relay) = &config.relay {
         println!("relay");
