@@ -27,6 +27,11 @@ const ROWS: i64 = 3_000;
 /// `d.t` with a key of two columns, a text in the server's collation and a number.
 async fn server(kind: Kind) -> Server {
     let server = Server::start(kind, Options::default()).await.unwrap();
+    fill(&server).await;
+    server
+}
+
+async fn fill(server: &Server) {
     let name = |id: i64| match id % 3 {
         0 => format!("Name {}", id / 7),
         1 => format!("name {}", id / 7),
@@ -37,7 +42,6 @@ async fn server(kind: Kind) -> Server {
     let table = "CREATE DATABASE d; CREATE TABLE d.t (name VARCHAR(40) CHARACTER SET utf8mb4 NOT NULL, \
                  id BIGINT NOT NULL, v BIGINT NOT NULL, PRIMARY KEY (name, id))";
     server.sql(&format!("{table}; INSERT INTO d.t VALUES {values}")).await.unwrap();
-    server
 }
 
 fn table() -> TableName {
@@ -240,6 +244,64 @@ async fn a_busy_server_is_left_alone_until_it_is_not() {
     for (id, task) in sleepers {
         let _ = server.sql(&format!("KILL {id}")).await;
         let _ = task.await;
+    }
+}
+
+/// A replica of it, under the same passwords.
+async fn replica_of(source: &Server) -> Server {
+    let replica =
+        Server::start(source.kind(), Options::default().server_id(2).password("the same")).await.unwrap();
+    let port = source.port();
+    let follow = match source.kind().is_mysql() {
+        true => format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
+             SOURCE_PASSWORD='the same', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1; START REPLICA"
+        ),
+        false => format!(
+            "SET sql_log_bin = 0; GRANT SLAVE MONITOR ON *.* TO '{}'@'%'; \
+             CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', MASTER_PASSWORD='the same', \
+             MASTER_SSL=0, MASTER_SSL_VERIFY_SERVER_CERT=0, MASTER_USE_GTID=slave_pos; START SLAVE",
+            Server::USER
+        ),
+    };
+    replica.sql(&follow).await.unwrap();
+    replica
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_stands_still_is_left_alone_until_it_follows() {
+    for kind in Kind::ALL {
+        let source = Server::start(kind, Options::default().server_id(1).password("the same")).await.unwrap();
+        fill(&source).await;
+        let replica = replica_of(&source).await;
+        let follower = Follower::start(&source, Start::Now, None).await;
+        let (copied_from, store, control) = (Watched::new(extract(&replica)), store(), control());
+        let writer = writer(&store).await;
+        let has_table = "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'follower'";
+        while replica.value::<i64>(has_table).await.unwrap() != Some(1) {
+            tokio::task::yield_now().await;
+        }
+        let word = if kind.is_mysql() { "REPLICA" } else { "SLAVE" };
+        replica.sql(&format!("STOP {word} SQL_THREAD")).await.unwrap();
+        source.sql("UPDATE d.t SET v = v + 1").await.unwrap();
+        let options = CloneOptions {
+            max_replica_lag: Some(std::time::Duration::from_secs(1000)),
+            load_every: std::time::Duration::from_millis(10),
+            retry_after: std::time::Duration::from_millis(10),
+            ..options()
+        };
+        let cloner = cloner(&copied_from, &writer, &follower, &control).with_options(options);
+        let run = tokio::spawn(cloner.run());
+        let stands = |status: &CloneStatus| matches!(&status.gate, Gate::Busy { why } if why.contains("does not follow its own source"));
+        until(&control, stands).await;
+        assert_eq!((copied_from.seen.rows(), state(&writer, &table()).is_none()), (0, true), "{kind}");
+        replica.sql(&format!("START {word} SQL_THREAD")).await.unwrap();
+        until(&control, CloneStatus::is_idle).await;
+        // A copy is as old as the replica was: what it lacks is in the log that is replayed over it.
+        let copy = copied(&rows(&writer, &table()).await);
+        let there = there(&source).await;
+        assert!(copy.keys().eq(there.keys()), "{kind}");
+        run.abort();
     }
 }
 
