@@ -154,12 +154,15 @@ impl Copy {
         let how = subscription.copy.clone().unwrap_or_default();
         let extract = fetch::extract(how.server.as_deref().unwrap_or(source))?;
         // One of its own: the stream does not wait for what a copy judges.
-        let policy = fetch::open_policy(&subscription.source, source, guests)?;
+        let policy = match fetch::open_policy(&subscription.source, source, guests)? {
+            Some(policy) => Policy::for_readers(policy, how.connections as usize)?,
+            None => Policy::none(),
+        };
         Ok(Copy {
             subscription: name.to_owned(),
             log: log.clone(),
             extract,
-            policy: policy.map_or_else(Policy::none, Policy::shared),
+            policy,
             options: CloneOptions { chunk_bytes: CHUNK_BYTES, ..clone_options(&how) },
             control: CloneControl::default(),
             running: None,
