@@ -1,4 +1,4 @@
-# Sourced by get-mysql.sh, get-mariadb.sh, get-mariadb-11.8.sh, get-java.sh and get-python.sh: unpacks Debian packages with everything they need under one directory.
+# Sourced by get-mysql.sh, get-mariadb.sh, get-mariadb-11.8.sh, get-java.sh, get-mydumper.sh and get-python.sh: unpacks Debian packages with everything they need under one directory.
 # Installs nothing, needs no root, and knows no mirror: every address comes from the machine's own apt configuration.
 # A caller sets `script` (its own name) and PREFIX.
 #   PREFIX/root   the unpacked packages, libc and dynamic loader included, so the host's libraries do not matter

@@ -4,6 +4,7 @@
 #   readers   what tests read the relay's answers with (the default)
 #   stores    stand-ins for the clouds' object stores
 #   lake      what reads published tables: DuckDB, polars, deltalake
+#   compare   what `tidemill bench clone` compares with
 #   spark     Spark, which reads them too, with the Java of get-java.sh
 # It is a virtual environment of the machine's python3. Where there is none, or its venv cannot bring pip (a bare Debian), it is
 # Debian's python3, unpacked next to its own libraries.

@@ -16,6 +16,7 @@ use crate::lag::Lag;
 use crate::usage::Usage;
 
 mod bare;
+mod beside;
 mod clone;
 mod fanout;
 mod floor;

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use tidemill_servers::{Options, Server};
 use tokio::sync::watch;
 
 use super::Family;
+use super::beside::{Beside, Figures, Task};
 use crate::Failure;
 use crate::command::clone::is_published;
 use crate::config::Config;
@@ -35,19 +36,15 @@ pub struct Arguments {
     /// Copies; the median by wall time is reported.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
+    /// Let another tool copy the same table, too, after each of our copies; may be given again for another one.
+    #[arg(long, value_enum)]
+    beside: Vec<Beside>,
     /// Keep the server until Enter is pressed, for another tool to copy the same table.
     #[arg(long)]
     hold: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-}
-
-struct Measured {
-    wall: Duration,
-    cpu: Duration,
-    peak_rss: u64,
-    stored: u64,
 }
 
 /// Ten mixed columns, as in the backlog.
@@ -66,15 +63,20 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let kind = arguments.server.kind();
     eprintln!("filling a table of {} rows on a private {kind} server", arguments.rows);
     let mut server = Server::start(kind, Options::for_load()).await?;
+    arguments.beside.iter().try_for_each(|beside| beside.check(&server))?;
     fill(&server, arguments.rows).await?;
-    let mut rounds = vec![];
+    let task = Task { connections: arguments.connections, chunk_rows: arguments.chunk_rows };
+    let (mut rounds, mut others) = (vec![], vec![vec![]; arguments.beside.len()]);
     for _ in 0..arguments.rounds.max(1) {
         Usage::forget_peak();
         rounds.push(copy(&server, &arguments).await?);
+        for (beside, rounds) in arguments.beside.iter().zip(&mut others) {
+            rounds.push(beside.copy(&server, task).await?);
+        }
     }
-    rounds.sort_by_key(|measured| measured.wall);
-    let median = &rounds[rounds.len() / 2];
-    print(&arguments, median);
+    let others: Vec<(Beside, Figures)> =
+        arguments.beside.iter().copied().zip(others.into_iter().map(median)).collect();
+    print(&arguments, &median(rounds), &others);
     if arguments.hold {
         let (user, port) = (Server::USER, server.port());
         eprintln!("127.0.0.1:{port}, user {user}, password {}; press Enter to end", server.user_password());
@@ -82,6 +84,12 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     }
     server.stop().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The round with the median wall time.
+fn median(mut rounds: Vec<Figures>) -> Figures {
+    rounds.sort_by_key(|figures| figures.wall);
+    rounds[rounds.len() / 2]
 }
 
 async fn fill(server: &Server, rows: u64) -> Result<(), Failure> {
@@ -104,7 +112,7 @@ async fn fill(server: &Server, rows: u64) -> Result<(), Failure> {
 }
 
 /// One copy into a directory of its own.
-async fn copy(server: &Server, arguments: &Arguments) -> Result<Measured, Failure> {
+async fn copy(server: &Server, arguments: &Arguments) -> Result<Figures, Failure> {
     let scratch = tempfile::Builder::new().prefix("tidemill-bench-").tempdir()?;
     std::fs::write(scratch.path().join("password"), server.user_password())?;
     let kind = if server.kind().is_mysql() { "mysql" } else { "mariadb" };
@@ -139,7 +147,7 @@ async fn copy(server: &Server, arguments: &Arguments) -> Result<Measured, Failur
         return Err(format!("the table has {} rows, {rows} were copied", arguments.rows).into());
     }
     let stored = bytes_of(&scratch.path().join("lake/bench/bench.t"))?;
-    Ok(Measured { wall, cpu: now.cpu.saturating_sub(before.cpu), peak_rss: now.peak_rss, stored })
+    Ok(Figures { wall, cpu: now.cpu.saturating_sub(before.cpu), peak_rss: now.peak_rss, stored })
 }
 
 /// Bytes of the newest version of the table.
@@ -152,22 +160,42 @@ fn bytes_of(table: &Path) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
-fn print(arguments: &Arguments, measured: &Measured) {
-    let (rows, seconds) = (arguments.rows as f64, measured.wall.as_secs_f64());
-    let (rate, cpu) = (rows / seconds, measured.cpu.as_secs_f64() / rows * 1e6);
-    let megabytes = measured.stored as f64 / 1e6;
-    let rss = measured.peak_rss >> 20;
+fn print(arguments: &Arguments, ours: &Figures, others: &[(Beside, Figures)]) {
+    let rows = arguments.rows as f64;
     if arguments.json {
-        let figures = json!({
-            "bench": "clone", "rows": arguments.rows, "seconds": seconds, "rows_per_second": rate,
-            "cpu_seconds_per_million_rows": cpu, "peak_rss_mib": rss, "parquet_mb": megabytes,
-        });
-        return println!("{figures}");
+        let mut object = object(ours, rows);
+        object["bench"] = json!("clone");
+        object["rows"] = json!(arguments.rows);
+        for (beside, figures) in others {
+            object["beside"][beside.name()] = self::object(figures, rows);
+        }
+        return println!("{object}");
     }
-    println!(
-        "clone of {} rows to a published version: {seconds:.2} s, {:.2} M rows/s, {cpu:.2} CPU-s per million rows, peak RSS \
-         {rss} MiB, {megabytes:.0} MB of Parquet",
-        arguments.rows,
+    println!("clone of {} rows to a published version: {} of Parquet", arguments.rows, text(ours, rows));
+    for (beside, figures) in others {
+        println!("  beside, {}: {}", beside.name(), text(figures, rows));
+    }
+}
+
+/// Rows a second, CPU-seconds per million rows, peak RSS in MiB, megabytes that were written.
+fn derived(figures: &Figures, rows: f64) -> (f64, f64, u64, f64) {
+    let (rate, cpu) = (rows / figures.wall.as_secs_f64(), figures.cpu.as_secs_f64() / rows * 1e6);
+    (rate, cpu, figures.peak_rss >> 20, figures.stored as f64 / 1e6)
+}
+
+fn object(figures: &Figures, rows: f64) -> serde_json::Value {
+    let (rate, cpu, rss, megabytes) = derived(figures, rows);
+    json!({
+        "seconds": figures.wall.as_secs_f64(), "rows_per_second": rate, "cpu_seconds_per_million_rows": cpu,
+        "peak_rss_mib": rss, "mb": megabytes,
+    })
+}
+
+fn text(figures: &Figures, rows: f64) -> String {
+    let (rate, cpu, rss, megabytes) = derived(figures, rows);
+    let seconds = figures.wall.as_secs_f64();
+    format!(
+        "{seconds:.2} s, {:.2} M rows/s, {cpu:.2} CPU-s per million rows, peak RSS {rss} MiB, {megabytes:.0} MB",
         rate / 1e6
-    );
+    )
 }
