@@ -19,6 +19,9 @@ pub const LANES_MAX: usize = 32;
 const _: () = assert!(FILE_BYTES_MIN * 4 <= FILE_BYTES);
 const _: () = assert!(COPY_FILE_BYTES_MIN <= FILE_BYTES_MIN);
 const _: () = assert!(ROW_GROUP_ROWS.is_multiple_of(BATCH_ROWS));
+/// Bytes of a page before it is compressed. What a page is made in is made anew for each, column by column: of this size it
+/// is in the cache, and what the one gives back the next one has; of the usual 1 MiB it came from the system each time.
+pub const PAGE_BYTES: usize = 256 << 10;
 /// Bytes of one part of an upload; what is not larger is put at once. S3 wants 5 MiB at least.
 pub const PART_BYTES: usize = 16 << 20;
 /// Parts that are on their way at a time.

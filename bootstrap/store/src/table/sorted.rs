@@ -55,12 +55,23 @@ pub(crate) fn is_same_key(pieces: &[Piece], a: (usize, usize), b: (usize, usize)
 
 /// The columns of some rows.
 pub(crate) fn gather(pieces: &[Piece], rows: &[(usize, usize)]) -> Result<Vec<ArrayRef>, ArrowError> {
+    if let Some((piece, first)) = in_a_row(rows) {
+        let columns = &pieces[piece].columns;
+        return Ok(columns.iter().map(|column| column.slice(first, rows.len())).collect());
+    }
     let count = pieces.first().map_or(0, |piece| piece.columns.len());
     let column = |place: usize| {
         let parts: Vec<&dyn Array> = pieces.iter().map(|piece| piece.columns[place].as_ref()).collect();
         interleave(&parts, rows)
     };
     (0..count).map(column).collect()
+}
+
+/// Piece and first row, where the rows are as they came: most sources give them in key order.
+fn in_a_row(rows: &[(usize, usize)]) -> Option<(usize, usize)> {
+    let first = *rows.first()?;
+    let follows = |(at, row): (usize, &(usize, usize))| *row == (first.0, first.1 + at);
+    rows.iter().enumerate().all(follows).then_some(first)
 }
 
 /// Where a batch of rows in key order that begins at `from` ends: equal keys stay together.

@@ -17,13 +17,13 @@ use parquet::schema::types::ColumnPath;
 use super::key::{KEY_ENCODING, Keys, hex};
 use super::layout::{Layout, META_KEY_ENCODING, META_LAST_KEYS, META_SCHEMA, key_places};
 use super::mapping::from_stored;
-use crate::limits::PART_BYTES;
+use crate::limits::{PAGE_BYTES, PART_BYTES};
 use crate::{DataError, ObjectRef, Store, StoredSchema, TableKey};
 
 /// Bytes of the values in statistics.
 const STATISTICS_BYTES: usize = 64;
 /// Rows that tell whether a column is worth a dictionary.
-const SAMPLE_ROWS: usize = 2048;
+const SAMPLE_ROWS: usize = 1024;
 
 /// A file that is written.
 #[derive(Debug)]
@@ -85,6 +85,7 @@ impl FileShape {
             .set_statistics_truncate_length(Some(STATISTICS_BYTES))
             .set_column_index_truncate_length(Some(STATISTICS_BYTES))
             .set_max_row_group_row_count(None)
+            .set_data_page_size_limit(PAGE_BYTES)
             .set_sorting_columns(Some(sorted.collect()))
             .set_key_value_metadata(Some(vec![
                 KeyValue::new(META_SCHEMA.to_owned(), schema),
