@@ -33,7 +33,7 @@ use std::io::Write;
 
 use serde::Deserialize;
 use tidemill_guest::config::Tables;
-use tidemill_guest::consumer::{Batch, Consumer, Failure, Interested, Item, Phase};
+use tidemill_guest::consumer::{Batch, Consumer, Failure, Interested, Item};
 use tidemill_guest::{Error, TableDef};
 
 use envelope::{Layout, Texts};
