@@ -17,10 +17,14 @@ pub const RETRY_JOB: Duration = Duration::from_secs(60);
 
 const _: () = assert!(MARKS_MAX.is_multiple_of(4));
 
-/// Deltas are given as long as they have no more than this share of the bytes of the whole table. A row costs about the same
-/// on either path: measured with one update of 1 to 99 % of a table's rows, deltas took a ninth to two thirds of the time. Where
-/// runs repeat the same keys they have more bytes than the table, and are read for few rows.
+/// Deltas are given as long as they have no more than this share of the bytes of the whole table, where runs are merged into
+/// that, too: a row costs about the same on either path. Where runs repeat the same keys they have more bytes than the table,
+/// and are read for few rows.
 pub const DELTA_SHARE_MAX: f64 = 1.0;
+
+/// The same where nothing is merged into the base: its rows are read as they lie, each for about half of what a row of runs costs
+/// (`benches/chooser.rs`).
+pub const DELTA_SHARE_OF_BASE_MAX: f64 = 0.7;
 
 /// Bytes of memory of the rows of one window that is served: as many as a window of the stream has, and no more calls to a
 /// consumer than needed.

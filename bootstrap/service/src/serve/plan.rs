@@ -5,7 +5,7 @@ use tidemill_event::{Position, TableName};
 use tidemill_relay::{SnapshotPath, TablePattern};
 
 use super::ServeError;
-use crate::limits::DELTA_SHARE_MAX;
+use crate::limits::{DELTA_SHARE_MAX, DELTA_SHARE_OF_BASE_MAX};
 
 /// How a table comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,11 @@ pub(crate) fn way(state: &TableState, reader: &TableReader, since: Position, pat
         SnapshotPath::Deltas => Way::Deltas,
         SnapshotPath::Auto => {
             let (changed, whole) = (reader.delta_bytes(since), reader.whole_bytes());
-            match changed as f64 > whole as f64 * DELTA_SHARE_MAX {
+            let share = match state.runs.iter().any(|run| run.rows > 0) {
+                true => DELTA_SHARE_MAX,
+                false => DELTA_SHARE_OF_BASE_MAX,
+            };
+            match changed as f64 > whole as f64 * share {
                 true => Way::Whole,
                 false => Way::Deltas,
             }
