@@ -72,6 +72,7 @@ fn the_whole_catalogue_loads_as_what_it_is() {
     kinds.sort_by_key(|(name, _)| *name);
     let expected = [
         ("mask", Kind::Projection),
+        ("mirror", Kind::Consumer),
         ("partition", Kind::Filter),
         ("print", Kind::Consumer),
         ("replica-check", Kind::Consumer),
