@@ -121,7 +121,7 @@ impl Folder {
         Committed::open(&self.data().join("store.redb"))
     }
 
-    /// Every byte of every file of the folder, with the file's path.
+    /// Every byte of every file of the folder, with the file's path. What a running process takes away meanwhile is not there.
     pub fn stored(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut found = Vec::new();
         collect(self.0.path(), &mut found);
@@ -143,13 +143,20 @@ pub fn server_source(name: &str, kind: Kind, port: u16) -> String {
 }
 
 fn collect(folder: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
-    for entry in std::fs::read_dir(folder).expect("the folder is readable") {
+    let is_gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if is_gone(&error) => return,
+        entries => entries.expect("the folder is readable"),
+    };
+    for entry in entries {
         let path = entry.expect("the folder is readable").path();
         if path.is_dir() {
             collect(&path, found);
-        } else {
-            let bytes = std::fs::read(&path).expect("the file is readable");
-            found.push((path, bytes));
+            continue;
+        }
+        match std::fs::read(&path) {
+            Err(error) if is_gone(&error) => {}
+            bytes => found.push((path, bytes.expect("the file is readable"))),
         }
     }
 }
