@@ -23,6 +23,7 @@ mod floor;
 mod latency;
 mod load;
 mod pipeline;
+mod tool;
 
 /// What is measured.
 #[derive(Debug, clap::Subcommand)]

@@ -2,16 +2,13 @@
 //! Parquet file. Their time, processor time and memory are those of their processes.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use tidemill_servers::Server;
 
+use super::tool::{self, Taken};
 use crate::Failure;
-use crate::usage::{Usage, peak_rss_of};
-
-/// Between two looks at a tool's memory.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Who copies the table, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -68,21 +65,7 @@ impl Beside {
             Beside::Mydumper => mydumper(&mut command, server, task, scratch.path())?,
             Beside::Connectorx => connectorx(&mut command, server, task),
         }
-        command.current_dir(&output).stdin(Stdio::null()).stdout(Stdio::null());
-        let (cpu, started) = (Usage::of_children(), Instant::now());
-        let mut tool = command.spawn().map_err(|error| format!("run {}: {error}", self.name()))?;
-        let mut peak_rss = 0;
-        let status = loop {
-            peak_rss = peak_rss_of(tool.id()).unwrap_or_default().max(peak_rss);
-            if let Some(status) = tool.try_wait()? {
-                break status;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        };
-        if !status.success() {
-            return Err(format!("{} ended with {status}", self.name()).into());
-        }
-        let (wall, cpu) = (started.elapsed(), Usage::of_children().saturating_sub(cpu));
+        let Taken { wall, cpu, peak_rss } = tool::run(self.name(), command.current_dir(&output)).await?;
         Ok(Figures { wall, cpu, peak_rss, stored: bytes_in(&output)? })
     }
 
