@@ -40,11 +40,6 @@ impl Policy {
         Policy(None)
     }
 
-    /// That of the source's stream.
-    pub fn shared(stage: Arc<Mutex<PolicyStage>>) -> Policy {
-        Policy(Some(Arc::new(Pool { stages: vec![stage], turn: AtomicUsize::new(0) })))
-    }
-
     /// As many instances of it as there are readers: none waits for another one's rows to be judged.
     pub fn for_readers(stage: Arc<Mutex<PolicyStage>>, readers: usize) -> Result<Policy, GuestError> {
         let another = |_| Ok(Arc::new(Mutex::new(stage.lock().expect("no holder panics").another()?)));

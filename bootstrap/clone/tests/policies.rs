@@ -74,7 +74,7 @@ async fn b31_b52_a_copy_has_what_the_stream_has_and_reads_nothing_that_is_not_st
         control.add_table(people.clone());
         control.add_table(other.clone());
         let destination = SnapshotDestination::new(writer.clone());
-        let policy = Policy::shared(stage);
+        let policy = Policy::for_readers(stage, 1).unwrap();
         let cloner = Cloner::new(extract(&server), policy, destination, follower.clone(), control);
         let options = CloneOptions { chunk_rows: 60, ..CloneOptions::default() };
         let status = cloner.with_options(options).run_to_end().await.unwrap();
@@ -136,7 +136,8 @@ fn b28_a_reader_does_not_wait_for_the_rows_of_another_and_is_told_the_same() {
     let fields: Vec<_> = reads.columns.iter().map(field).collect();
     let columns = reads.columns.iter().map(column).collect();
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
-    let expected = Policy::shared(policy(POLICY)).judge(&schema, &reads, rows.clone()).unwrap();
+    let expected =
+        Policy::for_readers(policy(POLICY), 1).unwrap().judge(&schema, &reads, rows.clone()).unwrap();
     assert_eq!(expected.num_rows(), 80);
     // The first reader's rows are being judged as long as this is held.
     let _busy = stage.lock().unwrap();
@@ -162,7 +163,13 @@ async fn a_policy_that_cannot_decide_stops_the_copy_of_every_table() {
     control.add_table(people.clone());
     let json = r#"{"tables":[{"match":"d.people","columns":{"id":"drop"}}]}"#;
     let destination = SnapshotDestination::new(writer.clone());
-    let cloner = Cloner::new(extract(&server), Policy::shared(policy(json)), destination, follower, control);
+    let cloner = Cloner::new(
+        extract(&server),
+        Policy::for_readers(policy(json), 1).unwrap(),
+        destination,
+        follower,
+        control,
+    );
     let error = cloner.run().await.unwrap_err();
     let CloneError::Policy { table, .. } = &error else { panic!("{error:?}") };
     assert_eq!(*table, people);

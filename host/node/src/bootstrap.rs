@@ -178,11 +178,7 @@ pub fn open_service(
         (None, SourceKind::Mysql | SourceKind::Mariadb) => Some(fetch::extract(source)?),
         (None, SourceKind::Relay | SourceKind::BinlogFiles) => None,
     };
-    // One of its own: the stream does not wait for what a clone judges.
-    let policy = match fetch::open_policy(name, source, guests)? {
-        Some(policy) => Policy::for_readers(policy, bootstrap.clone.connections as usize)?,
-        None => Policy::none(),
-    };
+    let policy = fetch::reading_policy(name, source, guests, bootstrap.clone.connections)?;
     let (follower, seen) = watch::channel(None);
     let (asked, is_asked) = watch::channel(false);
     let (ended, has_ended) = watch::channel(None);

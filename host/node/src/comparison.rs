@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidemill_bootstrap_clone::Policy;
 use tidemill_bootstrap_service::verify::{
     Difference, DifferenceKind, Output, Replica, Shape, Stages, TableReport, Verify, VerifyError,
     VerifyOptions,
@@ -125,7 +124,7 @@ pub fn open(
     let subscription = guests.config.subscription[name].get_ref();
     let source = guests.config.source[&subscription.source].get_ref();
     let extract = fetch::extract(source)?;
-    let policy = fetch::open_policy(&subscription.source, source, guests)?;
+    let policy = fetch::reading_policy(&subscription.source, source, guests, 1)?;
     let stages = Stages {
         filters: subscription
             .filter
@@ -138,7 +137,6 @@ pub fn open(
             .map(|guest| guests.projection(&subscription.source, guest))
             .collect::<Result<_, _>>()?,
     };
-    let policy = policy.map_or_else(Policy::none, Policy::shared);
     let shape = Shape::delivered(&subscription.source, policy, stages);
     let subscription = name.to_owned();
     let output = Output { store, log, subscription, map: asked.map.clone(), shape: shape.clone() };

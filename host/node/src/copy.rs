@@ -153,11 +153,7 @@ impl Copy {
         let source = guests.config.source[&subscription.source].get_ref();
         let how = subscription.copy.clone().unwrap_or_default();
         let extract = fetch::extract(how.server.as_deref().unwrap_or(source))?;
-        // One of its own: the stream does not wait for what a copy judges.
-        let policy = match fetch::open_policy(&subscription.source, source, guests)? {
-            Some(policy) => Policy::for_readers(policy, how.connections as usize)?,
-            None => Policy::none(),
-        };
+        let policy = fetch::reading_policy(&subscription.source, source, guests, how.connections)?;
         Ok(Copy {
             subscription: name.to_owned(),
             log: log.clone(),

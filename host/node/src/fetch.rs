@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use tidemill_bootstrap_clone::Policy;
 use tidemill_client::{ClientTls, RelayOptions, Token};
 use tidemill_event::{Checkpoint, Frame, Position, Scn, Window};
 use tidemill_fetchers_api::{FetchError, Fetcher, Judge, Liveness, Selector, Start as FetchStart};
@@ -118,6 +119,20 @@ pub fn open_policy(
 ) -> Result<Option<SharedPolicy>, OpenError> {
     let policy = source.policy.as_ref().map(|guest| guests.policy(name, guest)).transpose()?;
     Ok(policy.map(|policy| Arc::new(Mutex::new(policy))))
+}
+
+/// A source's policy for what is read of its tables, judged by that many readers at once. An instance of its own: the
+/// stream does not wait for what a copy judges.
+pub fn reading_policy(
+    name: &str,
+    source: &SourceConfig,
+    guests: &Guests<'_>,
+    readers: u32,
+) -> Result<Policy, OpenError> {
+    Ok(match open_policy(name, source, guests)? {
+        Some(policy) => Policy::for_readers(policy, readers as usize)?,
+        None => Policy::none(),
+    })
 }
 
 /// A source's fetcher, for `up` and `tail` alike. `kept`: the directory for what has to outlive it;

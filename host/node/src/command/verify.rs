@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidemill_bootstrap_clone::Policy;
 use tidemill_bootstrap_service::verify::{Replica, Shape, Verify, VerifyOptions};
 use tidemill_client::{ClientTls, RelayOptions, Reports, Token};
 use tidemill_event::TableName;
@@ -81,7 +80,7 @@ async fn storage(config: &Config, arguments: &Arguments, findings: &mut Findings
     let source = config.source[name].get_ref();
     let sandbox = Sandbox::new(SandboxConfig::new(config.guest_cache()))?;
     let guests = Guests { sandbox: &sandbox, config, base: base(arguments) };
-    let policy = fetch::open_policy(name, source, &guests)?.map_or_else(Policy::none, Policy::shared);
+    let policy = fetch::reading_policy(name, source, &guests, 1)?;
     let options = VerifyOptions { patience: arguments.patience.0, ..VerifyOptions::default() };
     let store = bootstrap::open_store(config, name)?;
     let verify = Verify::new(fetch::extract(source)?, Shape::stored(name, policy), store, options);
