@@ -108,49 +108,38 @@ impl Change {
 
 /// Takes a step; the id that the table has, where somebody else entered it first.
 fn take_step(draft: &mut Draft, id: TableId, step: Step, given_up: &mut Vec<TableName>) -> Option<TableId> {
-    if let Step::Appear { name, schema, key, made, policy } = step {
-        let table = TableState { policy, ..TableState::new(id, name, schema, key) };
-        return appear(draft, table, made);
-    }
-    if let Step::Rename { to, at } = step {
-        // Whatever had the name is gone: the source would not have given it away.
-        let other =
-            draft.tables.values().find(|table| table.name == to && table.id != id).map(|table| table.id);
-        other.into_iter().for_each(|other| draft.drop_table(other, at));
-        let table = draft.tables.get_mut(&id)?;
-        let from = std::mem::replace(&mut table.name, to);
-        table.deltas_since = at;
-        if !matches!(table.phase, TablePhase::Ready) {
-            table.invalidate(at, "it was renamed while it was copied");
-        }
-        draft.tell_dropped(from, at);
-        return None;
-    }
-    if let Step::Drop(at) = step {
-        draft.drop_table(id, at);
-        return None;
-    }
-    if let Step::Unseen { name, at, is_gone } = step {
-        given_up.extend(unseen(draft, |table| *table == name, at, is_gone));
-        return None;
-    }
-    if let Step::UnseenDatabase { database, at } = step {
-        given_up.extend(unseen(draft, |table| table.database == database, at, true));
-        return None;
-    }
-    let table = draft.tables.get_mut(&id)?;
     match step {
-        Step::Run(run) => table.runs.push(run),
-        Step::Truncate(at) => truncate(table, at),
-        Step::Invalidate { at, reason } => table.invalidate(at, &reason),
-        Step::Evolve { schema, at } => evolve(table, schema, at),
-        Step::Appear { .. }
-        | Step::Rename { .. }
-        | Step::Drop(_)
-        | Step::Unseen { .. }
-        | Step::UnseenDatabase { .. } => unreachable!("taken above"),
+        Step::Appear { name, schema, key, made, policy } => {
+            let table = TableState { policy, ..TableState::new(id, name, schema, key) };
+            return appear(draft, table, made);
+        }
+        Step::Rename { to, at } => rename(draft, id, to, at),
+        Step::Drop(at) => draft.drop_table(id, at),
+        Step::Unseen { name, at, is_gone } => {
+            given_up.extend(unseen(draft, |table| *table == name, at, is_gone));
+        }
+        Step::UnseenDatabase { database, at } => {
+            given_up.extend(unseen(draft, |table| table.database == database, at, true));
+        }
+        Step::Run(run) => draft.tables.get_mut(&id)?.runs.push(run),
+        Step::Truncate(at) => truncate(draft.tables.get_mut(&id)?, at),
+        Step::Invalidate { at, reason } => draft.tables.get_mut(&id)?.invalidate(at, &reason),
+        Step::Evolve { schema, at } => evolve(draft.tables.get_mut(&id)?, schema, at),
     }
     None
+}
+
+fn rename(draft: &mut Draft, id: TableId, to: TableName, at: Position) {
+    // Whatever had the name is gone: the source would not have given it away.
+    let other = draft.tables.values().find(|table| table.name == to && table.id != id).map(|table| table.id);
+    other.into_iter().for_each(|other| draft.drop_table(other, at));
+    let Some(table) = draft.tables.get_mut(&id) else { return };
+    let from = std::mem::replace(&mut table.name, to);
+    table.deltas_since = at;
+    if !matches!(table.phase, TablePhase::Ready) {
+        table.invalidate(at, "it was renamed while it was copied");
+    }
+    draft.tell_dropped(from, at);
 }
 
 /// Tables that were entered after their source took them away or changed them: what was read of them is of no use.

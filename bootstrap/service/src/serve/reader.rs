@@ -267,11 +267,12 @@ impl Asked {
     /// Refuses a predicate of a table that there is not.
     async fn check_known(&self, manifest: &Manifest) -> Result<(), ServeError> {
         for Predicate { table, .. } in &self.selection.predicates {
-            let mut known = false;
-            for (key, id) in &manifest.tables {
-                known |= *key == table.to_string() && self.server.store.table(id).await?.name == *table;
-            }
-            if !known {
+            // `a.b` and `c`, or `a` and `b.c`: the key alone does not tell.
+            let is_known = match manifest.tables.get(&table.to_string()) {
+                Some(id) => self.server.store.table(id).await?.name == *table,
+                None => false,
+            };
+            if !is_known {
                 let source_name = self.server.store.source().to_owned();
                 return Err(ServeError::UnknownTable { source_name, table: table.clone() });
             }
