@@ -107,7 +107,15 @@ impl Predicate {
 #[derive(Debug, Default)]
 pub struct PredicateStage {
     predicates: HashMap<TableName, Predicate>,
-    plans: HashMap<SchemaId, Arc<Vec<Judge>>>,
+    plans: HashMap<SchemaId, Arc<Plan>>,
+}
+
+/// How the rows of one version of a table are judged.
+#[derive(Debug)]
+struct Plan {
+    judges: Vec<Judge>,
+    /// Whether the key alone tells which rows are wanted.
+    by_key: bool,
 }
 
 impl PredicateStage {
@@ -127,11 +135,9 @@ impl PredicateStage {
         for changes in window.tables {
             match self.plan(&changes.schema)? {
                 None => tables.push(changes),
-                Some(judges) => {
-                    let columns: Vec<u32> = judges.iter().map(|judge| judge.column() as u32).collect();
-                    let by_key = declined::is_of_key(&changes.schema, &columns);
-                    let judge = |rows: &TableChanges| judged(&judges, rows);
-                    tables.extend(declined::keep(changes, is_deltas, by_key, judge)?);
+                Some(plan) => {
+                    let judge = |rows: &TableChanges| judged(&plan.judges, rows);
+                    tables.extend(declined::keep(changes, is_deltas, plan.by_key, judge)?);
                 }
             }
         }
@@ -139,12 +145,14 @@ impl PredicateStage {
         Ok(window)
     }
 
-    fn plan(&mut self, schema: &Arc<TableSchema>) -> Result<Option<Arc<Vec<Judge>>>, PredicateError> {
+    fn plan(&mut self, schema: &Arc<TableSchema>) -> Result<Option<Arc<Plan>>, PredicateError> {
         let Some(predicate) = self.predicates.get(schema.name()) else { return Ok(None) };
         if let Some(plan) = self.plans.get(&schema.id()) {
             return Ok(Some(Arc::clone(plan)));
         }
-        let plan = Arc::new(predicate.judges(schema)?);
+        let judges = predicate.judges(schema)?;
+        let columns: Vec<u32> = judges.iter().map(|judge| judge.column() as u32).collect();
+        let plan = Arc::new(Plan { judges, by_key: declined::is_of_key(schema, &columns) });
         self.plans.insert(schema.id(), Arc::clone(&plan));
         Ok(Some(plan))
     }
