@@ -15,7 +15,7 @@ use tidemill_event::{Checkpoint, Position, Scn};
 use super::caller::Caller;
 use super::time;
 use crate::answer::{Encoding, SnapshotWanted};
-use crate::asked::{Asked, Begin, Format};
+use crate::asked::{Asked, Begin, Format, Selection};
 use crate::problem::{Code, Problem};
 use crate::served::Guests;
 use crate::snapshots::SnapshotPath;
@@ -87,16 +87,32 @@ pub(crate) fn read(
     let format = format(take.take("format"), headers)?;
     let follow = flag("follow", take.take("follow"), format != Format::Arrow)?;
     let (begin, from) = begin(take.take("from"), take.take("checkpoint"), headers, format, follow)?;
-    let selection = select::selection(take, &Known { caller, guests })?;
-    let bytes_max = take.take("bytes").map(|text| number("bytes", &text, 1..=u64::MAX)).transpose()?;
     let heartbeat = take.take("heartbeat").map(|text| number("heartbeat", &text, HEARTBEAT.0)).transpose()?;
-    let name = name(take.take("name"))?;
-    let encoding = encoding(headers);
+    let Common { selection, bytes_max, name, subscriber } = Common::read(take, caller, guests)?;
     parameters.finish(&PARAMETERS)?;
-    let subscriber = subscriber(caller, &name);
     let heartbeat = Duration::from_secs(heartbeat.unwrap_or(HEARTBEAT.1));
     let asked = Asked { begin, selection, format, follow, bytes_max, heartbeat, subscriber };
-    Ok(Request { asked, encoding, name, from })
+    Ok(Request { asked, encoding: encoding(headers), name, from })
+}
+
+/// What the stream and snapshots are asked for alike.
+struct Common {
+    selection: Selection,
+    bytes_max: Option<u64>,
+    /// The name that the subscriber gives itself, or nothing.
+    name: String,
+    /// What it is called here.
+    subscriber: String,
+}
+
+impl Common {
+    fn read(take: &mut Parameters, caller: &Caller, guests: &dyn Guests) -> Result<Common, Problem> {
+        let selection = select::selection(take, &Known { caller, guests })?;
+        let bytes_max = take.take("bytes").map(|text| number("bytes", &text, 1..=u64::MAX)).transpose()?;
+        let name = name(take.take("name"))?;
+        let subscriber = subscriber(caller, &name);
+        Ok(Common { selection, bytes_max, name, subscriber })
+    }
 }
 
 /// A request for a snapshot or deltas that can be answered.
@@ -123,7 +139,6 @@ pub(crate) fn read_snapshot(
         format => format,
     };
     let have = take.take("checkpoint").map(|text| decode_checkpoint(&text)).transpose()?;
-    let selection = select::selection(take, &Known { caller, guests })?;
     let path = match take.take("path").as_deref() {
         None | Some("auto") => SnapshotPath::Auto,
         Some("whole") => SnapshotPath::Whole,
@@ -132,10 +147,8 @@ pub(crate) fn read_snapshot(
             return Err(bad(format!("`path` cannot be \"{}\"; give auto, whole or deltas", shown(other))));
         }
     };
-    let bytes_max = take.take("bytes").map(|text| number("bytes", &text, 1..=u64::MAX)).transpose()?;
-    let name = name(take.take("name"))?;
+    let Common { selection, bytes_max, name, subscriber } = Common::read(take, caller, guests)?;
     parameters.finish(&SNAPSHOT_PARAMETERS)?;
-    let subscriber = subscriber(caller, &name);
     let wanted = SnapshotWanted { have, selection, path, format, bytes_max, subscriber };
     Ok(SnapshotRequest { wanted, encoding: encoding(headers), name })
 }
