@@ -13,20 +13,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
 use serde::{Deserialize, Serialize};
 use tidemill_bootstrap_store::{StoredSchema, TableKey, random_id};
 use tidemill_event::gtid::GtidSet;
 use tidemill_event::{
-    Checkpoint, Cursor, Event, EventKind, Part, Phase, Position, RowKind, Scn, Span, TableChanges, TableName,
-    TableSchema, Timeline, Transaction, Window,
+    Checkpoint, Cursor, Event, EventKind, Part, Phase, Position, Scn, Span, TableName, Timeline, Transaction,
+    Window,
 };
 use tidemill_fetchers_api::FetchError;
 use tidemill_fetchers_api::extract::{ChunkMarks, Extract, LowMark, SourceKey};
 use tokio::sync::{mpsc, watch};
 
 use crate::jobs::stored_key;
+use crate::policy::inserted;
 use crate::{
     BoxError, ChunkRows, CloneControl, CloneError, CloneOptions, Cloner, CopyId, Destination,
     DestinationError, Marks, NoPlace, Plan, Policy, Resumed, TableCopy,
@@ -324,7 +324,7 @@ impl Destination for Arc<Consumer> {
             concat_batches(schema.arrow(), &chunk.batches).expect("they have the schema that is stored");
         if rows.num_rows() > 0 {
             let mut window = self.window(name, after, rows.num_rows() as u32);
-            window.tables.push(inserts(&schema, rows));
+            window.tables.push(inserted(&schema, rows));
             self.give(window).await?;
         }
         // Nothing below waits: the next chunk's turn comes with the window that was given.
@@ -339,18 +339,6 @@ impl Destination for Arc<Consumer> {
 
     async fn finish(&self, _: &CopyId, _: &Plan) -> Result<BTreeSet<u32>, DestinationError> {
         Ok(BTreeSet::new())
-    }
-}
-
-fn inserts(schema: &Arc<TableSchema>, rows: RecordBatch) -> TableChanges {
-    let count = rows.num_rows();
-    TableChanges {
-        schema: Arc::clone(schema),
-        rows,
-        absent: vec![],
-        kind: vec![RowKind::Insert as u8; count].into(),
-        ordinal: (0..count as u32).collect::<Vec<u32>>().into(),
-        txn: vec![0; count].into(),
     }
 }
 

@@ -128,25 +128,29 @@ fn widened(schema: &TableSchema, columns: &[u32], rows: &RecordBatch) -> RecordB
     RecordBatch::try_new(Arc::clone(schema.arrow()), all).expect("a source reads the types of its schema")
 }
 
-/// The rows as the stream would bring them: one transaction of inserts.
-pub fn inserts(source: &Arc<str>, schema: &Arc<TableSchema>, rows: RecordBatch) -> Window {
+/// The rows as inserts of a window's first transaction.
+pub(crate) fn inserted(schema: &Arc<TableSchema>, rows: RecordBatch) -> TableChanges {
     let count = rows.num_rows();
-    let transaction = Transaction {
-        scn: Scn(1),
-        gtid: String::new(),
-        commit_time_us: 0,
-        first_ordinal: 0,
-        change_count: count as u32,
-        change_offset: 0,
-        part: Part::Whole,
-    };
-    let changes = TableChanges {
+    TableChanges {
         schema: Arc::clone(schema),
         rows,
         absent: vec![],
         kind: vec![RowKind::Insert as u8; count].into(),
         ordinal: (0..count as u32).collect::<Vec<u32>>().into(),
         txn: vec![0; count].into(),
+    }
+}
+
+/// The rows as the stream would bring them: one transaction of inserts.
+pub fn inserts(source: &Arc<str>, schema: &Arc<TableSchema>, rows: RecordBatch) -> Window {
+    let transaction = Transaction {
+        scn: Scn(1),
+        gtid: String::new(),
+        commit_time_us: 0,
+        first_ordinal: 0,
+        change_count: rows.num_rows() as u32,
+        change_offset: 0,
+        part: Part::Whole,
     };
     Window {
         source: Arc::clone(source),
@@ -154,7 +158,7 @@ pub fn inserts(source: &Arc<str>, schema: &Arc<TableSchema>, rows: RecordBatch) 
         span: Span { after: Scn::ZERO, upto: Scn(1) },
         executed: "".into(),
         transactions: vec![transaction],
-        tables: vec![changes],
+        tables: vec![inserted(schema, rows)],
         events: vec![],
         phase: Phase::Snapshot(Cursor::default()),
     }
