@@ -4,6 +4,7 @@ use arrow_schema::{DataType, TimeUnit};
 use serde_json::{Value, json};
 
 use crate::StoredSchema;
+use crate::table::own_name;
 
 /// The schema of a table's base files, as text within the metadata. Every column may be NULL there: what a policy blanks is, and
 /// readers need not check it.
@@ -19,7 +20,7 @@ pub(super) fn schema_string(schema: &StoredSchema) -> String {
             field(&column.name, &type_name(&column.data_type.0), metadata)
         })
         .collect();
-    fields.push(field("_scn", "long", json!({})));
+    fields.push(field(&own_name(schema, "_scn"), "long", json!({})));
     json!({ "type": "struct", "fields": fields }).to_string()
 }
 

@@ -69,10 +69,21 @@ impl Layout {
             field(&column.name, stored_type(&column.data_type.0), !is_key, column.field)
         });
         let own = self.own().iter();
-        let own =
-            own.map(|(name, data_type, number)| field(name, data_type.clone(), false, OWN_FIELDS + number));
+        let own = own.map(|(name, data_type, number)| {
+            field(&own_name(schema, name), data_type.clone(), false, OWN_FIELDS + number)
+        });
         Arc::new(Schema::new(columns.chain(own).collect::<Vec<_>>()))
     }
+}
+
+/// The name of a column of ours: with more underscores where the table has one of that name. Readers of Delta Lake tables take
+/// names that differ in case alone for the same.
+pub(crate) fn own_name(schema: &StoredSchema, name: &str) -> String {
+    let mut name = name.to_owned();
+    while schema.columns.iter().any(|column| column.name.eq_ignore_ascii_case(&name)) {
+        name.insert(0, '_');
+    }
+    name
 }
 
 fn field(name: &str, data_type: DataType, nullable: bool, id: u32) -> Field {

@@ -47,6 +47,7 @@ pub use chunk::ChunkWriter;
 pub use compact::merge_runs;
 pub use error::DataError;
 pub use export::export_table;
+pub(crate) use layout::own_name;
 pub use log::{LogBuffer, read_segment};
 pub use name::table_root;
 pub use reader::{Batch, ColumnRange, Scan, ScanOptions, TableReader};

@@ -181,3 +181,36 @@ fn the_schemas_of_files_are_golden() {
         }
     }
 }
+
+#[test]
+fn a_column_named_as_one_of_ours_is_one_among_columns_of_different_names() {
+    let names = ["_scn", "__SCN", "__op", "__count", "__timeline"];
+    let columns =
+        names.iter().map(|name| ColumnSchema::new(*name, DataType::Int64, "bigint", false)).collect();
+    let schema = TableSchema::new(name(), columns, vec![0]);
+    let arrays: Vec<ArrayRef> =
+        (0..5).map(|column| Arc::new(Int64Array::from(vec![column, column + 10])) as ArrayRef).collect();
+    let rows = RecordBatch::try_new(Arc::clone(schema.arrow()), arrays.clone()).unwrap();
+    for table_key in [key(&[1]), TableKey::WholeRow] {
+        let (store, stored) = (store(), StoredSchema::new(&schema, 1));
+        let mut state = state(stored.clone(), table_key.clone());
+        let mut builder = RunBuilder::new(stored, table_key);
+        let window = window(&schema, 7, &[RowKind::Insert; 2], arrays.clone(), vec![]);
+        builder.add(&window, &window.tables[0], 1).unwrap();
+        state.runs.extend(block_on(builder.finish(&store, "shop.orders", at(1), at(7))).unwrap());
+        let (base, _) = block_on(merge_base(&store, &state, at(7), &MergeOptions::default())).unwrap();
+        state.base = Some(base);
+        state.runs.clear();
+        let found = block_on(all(reader(&store, &state, at(7)).scan(ScanOptions::default())));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].rows, rows);
+        for (path, bytes) in block_on(objects(&store)) {
+            let Ok(file) = SerializedFileReader::new(bytes) else { continue };
+            let schema = file.metadata().file_metadata().schema_descr();
+            let names: Vec<String> = schema.columns().iter().map(|c| c.name().to_lowercase()).collect();
+            let different: std::collections::BTreeSet<&String> = names.iter().collect();
+            assert_eq!(different.len(), names.len(), "{path}: {names:?}");
+            assert!(!path.contains("/snap-") || names.last().unwrap() == "___scn", "{path}: {names:?}");
+        }
+    }
+}
