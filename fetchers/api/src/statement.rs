@@ -18,11 +18,19 @@ pub enum ColumnChange {
         /// The one that it has.
         to: String,
     },
-    /// A column of that name may have another type; the type tells whether its values are what they were.
-    Retyped(String),
+    /// A column was defined anew; its type tells whether its values are what they were.
+    Retyped {
+        /// The name that it has behind the statement.
+        name: String,
+        /// The type, spelt as the source spells types elsewhere; `None`: it cannot be told.
+        to: Option<String>,
+        /// Whether it takes NULL.
+        nullable: bool,
+    },
     /// Older rows may have other values, or nobody can say.
     Unknown(String),
 }
 
-/// Reads what a statement does to the one table that it names; nothing: it changes no row and no column.
+/// Reads what a statement does to the one table that it names, all at once: names are those of before it, but where they are
+/// said to be new. Nothing: it changes no row and no column.
 pub type ReadStatement = fn(table: &TableName, statement: &str) -> Vec<ColumnChange>;

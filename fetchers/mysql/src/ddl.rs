@@ -48,7 +48,8 @@ enum Token {
     Word(String),
     /// A quoted name.
     Name(String),
-    Text,
+    /// The inside of a quoted text, with its backslashes.
+    Text(String),
     Sign(char),
 }
 
@@ -202,7 +203,7 @@ impl Text {
                     let (inside, length) = quoted(rest, first);
                     text.is_plain &= length.is_some();
                     let is_name = first == '`' || first == '"' && ansi_quotes;
-                    let token = if is_name { Token::Name(inside) } else { Token::Text };
+                    let token = if is_name { Token::Name(inside) } else { Token::Text(inside) };
                     (Some(token), length.unwrap_or(rest.len()))
                 }
                 c if is_word(c) => {
@@ -245,7 +246,10 @@ fn quoted(text: &str, mark: char) -> (String, Option<usize>) {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         match c {
-            '\\' if mark != '`' => drop(chars.next()),
+            '\\' if mark != '`' => {
+                inside.push(c);
+                inside.extend(chars.next().map(|(_, escaped)| escaped));
+            }
             c if c != mark => inside.push(c),
             _ if chars.peek().is_some_and(|(_, next)| *next == mark) => {
                 chars.next();

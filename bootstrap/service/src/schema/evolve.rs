@@ -1,5 +1,7 @@
 //! How a stored schema goes on: after a statement, and when rows of another schema come.
 
+use std::collections::{HashMap, HashSet};
+
 use tidemill_bootstrap_store::{ColumnType, StoredColumn, StoredSchema, TableKey, can_widen, can_widen_key};
 use tidemill_event::{ColumnSchema, TableName, TableSchema};
 use tidemill_fetchers_api::statement::ColumnChange;
@@ -34,42 +36,89 @@ pub(crate) fn after_statement(
     changes: &[ColumnChange],
     expected: &mut Vec<String>,
 ) -> Evolution {
-    let mut schema = stored.schema.clone();
-    for change in changes {
-        match change {
-            ColumnChange::Created => return Evolution::CloneAnew("it was made a second time".to_owned()),
-            ColumnChange::Unknown(what) => {
-                return Evolution::CloneAnew(format!("its definition changed: {what}"));
-            }
-            ColumnChange::Added(name) => expected.push(name.clone()),
-            // The rows that come tell its type, and `after_rows` judges it.
-            ColumnChange::Retyped(_) => {}
-            ColumnChange::Dropped(name) => {
-                expected.retain(|other| other != name);
-                if let Err(reason) = drop_column(&mut schema, stored.key, name) {
-                    return Evolution::CloneAnew(reason);
-                }
-            }
-            ColumnChange::Renamed { from, to } => {
-                expected.iter_mut().filter(|other| *other == from).for_each(|name| name.clone_from(to));
-                let Some(column) = schema.columns.iter_mut().find(|column| column.name == *from) else {
-                    continue;
-                };
-                if stored.judged {
-                    return Evolution::CloneAnew(format!(
-                        "column {from} is {to} now, and a policy judges columns by name"
-                    ));
-                }
-                column.name.clone_from(to);
-            }
-        }
+    match evolved(stored, changes, expected) {
+        Ok(schema) => in_place(stored, schema),
+        Err(reason) => Evolution::CloneAnew(reason),
     }
-    in_place(stored, schema)
 }
 
-fn drop_column(schema: &mut StoredSchema, key: &TableKey, name: &str) -> Result<(), String> {
-    let Some(at) = schema.columns.iter().position(|column| column.name == name) else { return Ok(()) };
-    let field = schema.columns[at].field;
+fn evolved(
+    stored: &Stored<'_>,
+    changes: &[ColumnChange],
+    expected: &mut Vec<String>,
+) -> Result<StoredSchema, String> {
+    let (mut schema, before) = (stored.schema.clone(), std::mem::take(expected));
+    // All at once: two columns may have changed their names with each other.
+    let mut renamed: HashMap<String, &str> = HashMap::new();
+    let mut dropped: HashSet<String> = HashSet::new();
+    for change in changes {
+        match change {
+            ColumnChange::Created => return Err("it was made a second time".to_owned()),
+            ColumnChange::Unknown(what) => return Err(format!("its definition changed: {what}")),
+            ColumnChange::Renamed { from, to } => drop(renamed.insert(folded(from), to)),
+            ColumnChange::Dropped(name) => drop(dropped.insert(folded(name))),
+            ColumnChange::Added(_) | ColumnChange::Retyped { .. } => {}
+        }
+    }
+    let gone: Vec<u32> =
+        schema.columns.iter().filter(|c| dropped.contains(&folded(&c.name))).map(|c| c.field).collect();
+    for field in gone {
+        drop_column(&mut schema, stored.key, field)?;
+    }
+    for column in &mut schema.columns {
+        let Some(to) = renamed.get(&folded(&column.name)) else { continue };
+        if stored.judged {
+            return Err(format!("column {} is {to} now, and a policy judges columns by name", column.name));
+        }
+        (*to).clone_into(&mut column.name);
+    }
+    expected.extend(
+        before
+            .into_iter()
+            .filter(|name| !dropped.contains(&folded(name)))
+            .map(|name| renamed.get(&folded(&name)).map_or(name, |to| (*to).to_owned())),
+    );
+    for change in changes {
+        match change {
+            ColumnChange::Retyped { name, to, nullable } => {
+                retyped(&schema, expected, name, to.as_deref(), *nullable)?;
+            }
+            ColumnChange::Added(name) => expected.push(name.clone()),
+            _ => {}
+        }
+    }
+    Ok(schema)
+}
+
+/// A name as names of columns are compared.
+fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// Rows with the new type may never come: what became of the values is judged at once.
+fn retyped(
+    schema: &StoredSchema,
+    expected: &[String],
+    name: &str,
+    to: Option<&str>,
+    nullable: bool,
+) -> Result<(), String> {
+    let column = schema.columns.iter().find(|column| folded(&column.name) == folded(name));
+    let is_expected = || expected.iter().any(|other| folded(other) == folded(name));
+    if !nullable && column.map_or_else(is_expected, |column| column.nullable) {
+        return Err(format!("column {name} takes no NULL any more"));
+    }
+    match column {
+        Some(column) if to.is_none_or(|to| !keeps_values(&column.source_type, to)) => {
+            Err(format!("column {name} was {} and is {}", column.source_type, to.unwrap_or("defined anew")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn drop_column(schema: &mut StoredSchema, key: &TableKey, field: u32) -> Result<(), String> {
+    let Some(at) = schema.columns.iter().position(|column| column.field == field) else { return Ok(()) };
+    let name = &schema.columns[at].name;
     let is_key = match key {
         TableKey::Columns { fields } => fields.contains(&field),
         TableKey::WholeRow => true,
@@ -96,7 +145,7 @@ pub(crate) fn after_rows(stored: &Stored<'_>, rows: &TableSchema, expected: &[St
     let mut next_field = stored.next_field;
     let mut columns = Vec::with_capacity(rows.columns().len());
     for column in rows.columns() {
-        let known = stored.schema.columns.iter().find(|known| known.name == column.name);
+        let known = known(stored.schema, rows, &column.name);
         let field = match known {
             Some(known) => match keeps(stored, known, column) {
                 Ok(()) => known.field,
@@ -120,6 +169,14 @@ pub(crate) fn after_rows(stored: &Stored<'_>, rows: &TableSchema, expected: &[St
         true => Evolution::InPlace(schema),
         false => Evolution::CloneAnew("its key is another one".to_owned()),
     }
+}
+
+/// The stored column of that name. One that differs in case alone is it, unless the rows have that one, too.
+fn known<'a>(schema: &'a StoredSchema, rows: &TableSchema, name: &str) -> Option<&'a StoredColumn> {
+    let columns = || schema.columns.iter();
+    columns().find(|known| known.name == name).or_else(|| {
+        columns().find(|known| folded(&known.name) == folded(name) && rows.column(&known.name).is_none())
+    })
 }
 
 fn stored_column(field: u32, column: &ColumnSchema) -> StoredColumn {
@@ -233,8 +290,61 @@ mod tests {
         let renamed = ColumnChange::Renamed { from: "note".into(), to: "text".into() };
         let text = ("text", DataType::Utf8, "varchar(11)", true);
         assert_eq!(of(&[renamed], &[ID, text]), pairs(&[("id", 1), ("text", 2)]));
-        let again = [ColumnChange::Dropped("note".into()), added("note")];
-        assert_eq!(of(&again, &[ID, NOTE]), pairs(&[("id", 1), ("note", 3)]));
+        for dropped in ["note", "NOTE"] {
+            let again = [ColumnChange::Dropped(dropped.into()), added("note")];
+            assert_eq!(of(&again, &[ID, NOTE]), pairs(&[("id", 1), ("note", 3)]));
+        }
+        let upper = ("NOTE", DataType::Utf8, "varchar(10)", true);
+        assert_eq!(of(&[], &[ID, upper]), pairs(&[("id", 1), ("NOTE", 2)]));
+    }
+
+    #[test]
+    fn b51_columns_that_changed_their_names_with_each_other_keep_their_values() {
+        let (name, before) = (name(), table(&[ID, MORE, ("other", DataType::Int32, "int", true)], &[0]));
+        let (schema, key) = (StoredSchema::new(&before, 1), TableKey::Columns { fields: vec![1] });
+        let stored = Stored { name: &name, schema: &schema, key: &key, next_field: 4, judged: false };
+        let renamed = |from: &str, to: &str| ColumnChange::Renamed { from: from.into(), to: to.into() };
+        let mut expected = vec!["a".to_owned(), "b".to_owned()];
+        let swapped =
+            [renamed("more", "other"), renamed("OTHER", "more"), renamed("a", "b"), renamed("b", "a")];
+        let evolution = after_statement(&stored, &swapped, &mut expected);
+        assert_eq!(fields(&evolution), [("id".into(), 1), ("other".into(), 2), ("more".into(), 3)]);
+        assert_eq!(expected, ["b", "a"]);
+        let mut expected = vec![];
+        let moved = [renamed("other", "more"), ColumnChange::Dropped("more".into()), added("other")];
+        let evolution = after_statement(&stored, &moved, &mut expected);
+        assert_eq!(fields(&evolution), [("id".into(), 1), ("more".into(), 3)]);
+        assert_eq!(expected, ["other"]);
+    }
+
+    #[test]
+    fn b51_a_type_that_changes_values_has_the_table_copied_before_any_row_comes() {
+        let retyped = |name: &str, to: Option<&str>, nullable: bool| {
+            let change = ColumnChange::Retyped { name: name.into(), to: to.map(str::to_owned), nullable };
+            evolved(&[change], &[ID, NOTE], &[0])
+        };
+        let renamed = ColumnChange::Renamed { from: "note".into(), to: "text".into() };
+        let shorter =
+            ColumnChange::Retyped { name: "text".into(), to: Some("varchar(9)".into()), nullable: true };
+        assert!(matches!(evolved(&[renamed, shorter], &[], &[]), Evolution::CloneAnew(_)));
+        let (name, before) = (name(), table(&[ID, NOTE], &[0]));
+        let (schema, key) = (StoredSchema::new(&before, 1), TableKey::Columns { fields: vec![1] });
+        let stored = Stored { name: &name, schema: &schema, key: &key, next_field: 3, judged: false };
+        let strict = ColumnChange::Retyped { name: "more".into(), to: Some("int".into()), nullable: false };
+        let evolution = after_statement(&stored, &[strict], &mut vec!["more".to_owned()]);
+        assert!(matches!(evolution, Evolution::CloneAnew(_)), "older rows have a value now: {evolution:?}");
+        for (name, to, nullable) in [
+            ("note", Some("varchar(9)"), true),
+            ("NOTE", Some("varbinary(10)"), true),
+            ("note", Some("varchar(10)"), false),
+            ("note", None, true),
+        ] {
+            assert!(
+                matches!(retyped(name, to, nullable), Evolution::CloneAnew(_)),
+                "{name} {to:?} {nullable}"
+            );
+        }
+        assert!(matches!(retyped("note", Some("text"), true), Evolution::InPlace(_)));
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn action(tokens: &[Token]) -> Vec<ColumnChange> {
             _ => not_known(),
         },
         ("MODIFY", _) => match column(tokens, 1) {
-            Some((name, rest)) if is_plain(&tokens[rest..]) => vec![ColumnChange::Retyped(name)],
+            Some((name, rest)) if is_plain(&tokens[rest..]) => vec![retyped(name, &tokens[rest..])],
             _ => not_known(),
         },
         ("CHANGE", _) => changed(tokens).unwrap_or_else(not_known),
@@ -165,8 +165,48 @@ fn changed(tokens: &[Token]) -> Option<Vec<ColumnChange>> {
     if !is_plain(&tokens[at + 1..]) {
         return None;
     }
-    let retyped = ColumnChange::Retyped(to.clone());
+    let retyped = retyped(to.clone(), &tokens[at + 1..]);
     Some(if from == to { vec![retyped] } else { vec![ColumnChange::Renamed { from, to }, retyped] })
+}
+
+fn retyped(name: String, definition: &[Token]) -> ColumnChange {
+    let words: Vec<String> = definition.iter().map(keyword).collect();
+    let is_key = words.iter().any(|word| word == "PRIMARY");
+    let nullable = !is_key && !words.windows(2).any(|pair| pair[0] == "NOT" && pair[1] == "NULL");
+    ColumnChange::Retyped { name, to: spelt(definition), nullable }
+}
+
+/// The type of a definition, as information_schema spells it; `None` where that depends on what the statement does not say.
+fn spelt(definition: &[Token]) -> Option<String> {
+    let mut spelt = match keyword(definition.first()?).as_str() {
+        "INTEGER" => "int".to_owned(),
+        "NUMERIC" | "DEC" => "decimal".to_owned(),
+        word => word.to_lowercase(),
+    };
+    let mut rest = &definition[1..];
+    if rest.first() == Some(&Token::Sign('(')) {
+        let end = rest.iter().position(|token| *token == Token::Sign(')'))?;
+        for token in &rest[..=end] {
+            match token {
+                Token::Word(word) => spelt += word,
+                Token::Text(text) => spelt += &format!("'{}'", text.replace('\'', "''")),
+                Token::Sign(sign) => spelt.push(*sign),
+                Token::Name(_) => return None,
+            }
+        }
+        rest = &rest[end + 1..];
+    }
+    // They say what the values are written in, or are the second word of a type.
+    const MORE: [&str; 9] =
+        ["CHARACTER", "CHARSET", "CHAR", "COLLATE", "BINARY", "ASCII", "UNICODE", "BYTE", "VARYING"];
+    for word in rest.iter().map(keyword) {
+        match word.as_str() {
+            "UNSIGNED" | "ZEROFILL" => spelt += &format!(" {}", word.to_lowercase()),
+            word if MORE.contains(&word) => return None,
+            _ => {}
+        }
+    }
+    Some(spelt)
 }
 
 /// A new column: older rows have NULL in it where nothing says otherwise. Several at once, in parentheses, are not read.
@@ -206,7 +246,11 @@ mod tests {
     fn what_a_statement_proves_is_read() {
         let dropped = |name: &str| ColumnChange::Dropped(name.to_owned());
         let renamed = |from: &str, to: &str| ColumnChange::Renamed { from: from.into(), to: to.into() };
-        let retyped = |name: &str| ColumnChange::Retyped(name.to_owned());
+        let retyped = |name: &str, to: &str| ColumnChange::Retyped {
+            name: name.to_owned(),
+            to: Some(to.to_owned()),
+            nullable: true,
+        };
         for (statement, changes) in [
             ("CREATE TABLE orders (id INT PRIMARY KEY)", vec![ColumnChange::Created]),
             ("create table shop.orders like other", vec![ColumnChange::Created]),
@@ -224,11 +268,16 @@ mod tests {
             ("ALTER TABLE orders DROP a, DROP COLUMN IF EXISTS b", vec![dropped("a"), dropped("b")]),
             ("ALTER TABLE orders DROP COLUMN a, ADD COLUMN a INT", vec![dropped("a"), added("a")]),
             ("ALTER TABLE orders RENAME COLUMN a TO b", vec![renamed("a", "b")]),
-            ("ALTER TABLE orders CHANGE a b BIGINT", vec![renamed("a", "b"), retyped("b")]),
+            ("ALTER TABLE orders CHANGE a b BIGINT", vec![renamed("a", "b"), retyped("b", "bigint")]),
             (
                 "ALTER TABLE orders CHANGE COLUMN a a BIGINT, MODIFY c INT FIRST",
-                vec![retyped("a"), retyped("c")],
+                vec![retyped("a", "bigint"), retyped("c", "int")],
             ),
+            (
+                "ALTER TABLE orders MODIFY a NUMERIC(10, 2) UNSIGNED DEFAULT 5 COMMENT 'BINARY'",
+                vec![retyped("a", "decimal(10,2) unsigned")],
+            ),
+            ("ALTER TABLE orders MODIFY a ENUM('a', 'it''s') NULL", vec![retyped("a", "enum('a','it''s')")]),
             ("/* by hand */ ALTER ONLINE TABLE orders ENGINE=InnoDB, ALGORITHM=INPLACE, LOCK=NONE;", vec![]),
             ("ALTER TABLE orders ADD INDEX i (a, b), DROP KEY j, RENAME INDEX k TO l", vec![]),
             ("ALTER TABLE orders ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES other (id)", vec![]),
@@ -239,6 +288,18 @@ mod tests {
             ("ALTER TABLE orders ADD PARTITION (PARTITION c VALUES LESS THAN (9))", vec![]),
         ] {
             assert_eq!(read(statement), changes, "{statement}");
+        }
+    }
+
+    #[test]
+    fn what_a_definition_says_of_values_is_read() {
+        let of = |definition: &str| match &read(&format!("ALTER TABLE orders MODIFY a {definition}"))[..] {
+            [ColumnChange::Retyped { to, nullable, .. }] => (to.clone(), *nullable),
+            other => panic!("{definition}: {other:?}"),
+        };
+        assert_eq!(of("INT NOT NULL"), (Some("int".into()), false));
+        for definition in ["VARCHAR(9) CHARACTER SET latin1", "TEXT COLLATE utf8mb4_bin", "CHAR VARYING(9)"] {
+            assert_eq!(of(definition), (None, true), "{definition}");
         }
     }
 
