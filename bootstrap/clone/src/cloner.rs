@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::future::Future;
 use std::panic;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemill_event::TableName;
 use tidemill_fetchers_api::extract::{Bound, Extract, Load, ReplicaLag};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use crate::budget::Budget;
 use crate::control::TableRequest;
@@ -52,9 +53,12 @@ impl<E: Extract, D: Destination, M: Marks> Cloner<E, D, M> {
 
     /// Copies what is asked for until it is dropped, or fails as a whole.
     ///
-    /// Dropping it is a crash: the chunks in flight are read again by the next one.
+    /// Dropping it is a crash: the chunks in flight are read again by the next one. A table that could not be copied is tried
+    /// again after a while.
     pub async fn run(self) -> Result<(), CloneError> {
+        let every = self.options.failed_again_every;
         let mut running = Running::new(self);
+        running.again = Some(later(every));
         loop {
             running.turn().await?;
         }
@@ -86,6 +90,8 @@ struct Running<E: Extract, D, M> {
     is_paused: bool,
     busy: Option<String>,
     load: Option<Interval>,
+    /// When tables that could not be copied are tried again; `None`: never.
+    again: Option<Interval>,
 }
 
 struct Table {
@@ -157,6 +163,7 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
             is_paused: false,
             busy: None,
             load,
+            again: None,
         };
         if running.load.is_some() {
             // Until the source has said that it is not.
@@ -176,6 +183,7 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
             Some(ended) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.ended(ended)?,
             () = self.site.control.arrived() => self.take_requests(),
             () = tick(&mut self.load), if asks_load => self.ask_load(),
+            () = tick(&mut self.again), if self.again.is_some() => self.try_failed(),
         }
         Ok(())
     }
@@ -329,6 +337,8 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
             Ok(done) => self.done(&name, job.what, done),
             Err(Trouble::All(error)) => return Err(error),
             Err(Trouble::Redefined) => self.ask(name, true),
+            // Whoever gave it up may have told nobody: it did not know yet that it was being made.
+            Err(Trouble::GivenUp) => self.begin_again(name, false),
             Err(Trouble::Table(reason) | Trouble::Again(reason)) => {
                 tracing::warn!(table = %name, error = %reason, "a table is not copied");
                 self.end(&name, TableStage::Failed { reason: reason.clone() });
@@ -345,6 +355,7 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
         if let Done::Begun(begun) = done {
             match begun {
                 Begun::Declined => self.end(name, TableStage::Declined),
+                Begun::Gone => self.forget(name),
                 Begun::Complete => self.end(name, TableStage::Done),
                 Begun::Chunks(chunks) => {
                     let Chunks { work, plan, done } = *chunks;
@@ -386,13 +397,31 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
         if is_copied && !anew {
             return;
         }
-        self.drop_jobs(&name);
-        self.tickets += 1;
-        let table = Table { ticket: self.tickets, state: State::Waiting { anew } };
-        self.tables.insert(name.clone(), table);
+        self.begin_again(name, anew);
+    }
+
+    fn begin_again(&mut self, name: TableName, anew: bool) {
+        self.wait(&name, anew);
         self.site.control.update(|status| {
             status.tables.insert(name, TableProgress::default());
         });
+    }
+
+    fn wait(&mut self, name: &TableName, anew: bool) {
+        self.drop_jobs(name);
+        self.tickets += 1;
+        let table = Table { ticket: self.tickets, state: State::Waiting { anew } };
+        self.tables.insert(name.clone(), table);
+    }
+
+    /// Tables that could not be copied: what was in the way may be mended. Until they can be, they are told as failed.
+    fn try_failed(&mut self) {
+        let status = self.site.control.status();
+        let is_failed = |progress: &TableProgress| matches!(progress.stage, TableStage::Failed { .. });
+        let tables = &status.borrow().tables;
+        let failed = tables.iter().filter(|(_, progress)| is_failed(progress)).map(|(name, _)| name);
+        let failed: Vec<TableName> = failed.cloned().collect();
+        failed.iter().for_each(|name| self.wait(name, false));
     }
 
     fn end(&mut self, name: &TableName, stage: TableStage) {
@@ -401,6 +430,14 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
             table.state = State::Ended;
         }
         self.site.control.update(|status| status.tables.entry(name.clone()).or_default().stage = stage);
+    }
+
+    fn forget(&mut self, name: &TableName) {
+        self.drop_jobs(name);
+        self.tables.remove(name);
+        self.site.control.update(|status| {
+            status.tables.remove(name);
+        });
     }
 
     fn drop_jobs(&mut self, name: &TableName) {
@@ -418,18 +455,16 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
                 TableRequest::Copy => self.ask(name, false),
                 TableRequest::Restart => self.ask(name, true),
                 TableRequest::Redo(chunks) => self.redo(name, chunks),
-                TableRequest::Forget => {
-                    self.drop_jobs(&name);
-                    self.tables.remove(&name);
-                    self.site.control.update(|status| {
-                        status.tables.remove(&name);
-                    });
-                }
+                TableRequest::Forget => self.forget(&name),
             }
         }
         if let Some(is_paused) = requests.pause {
             self.is_paused = is_paused;
             self.set_gate();
+            // Whoever lets it go on has mended what was in the way.
+            if !is_paused {
+                self.try_failed();
+            }
         }
     }
 
@@ -476,6 +511,13 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
             progress.stage = if copying.is_done() { TableStage::Done } else { TableStage::Copying };
         });
     }
+}
+
+/// The first time is a while from now.
+fn later(every: Duration) -> Interval {
+    let mut every = interval_at(Instant::now() + every, every);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every
 }
 
 async fn tick(every: &mut Option<Interval>) {

@@ -67,7 +67,7 @@ impl CloneControl {
         self.change(|requests| requests.pause = Some(true));
     }
 
-    /// Goes on.
+    /// Goes on; what could not be copied is tried again.
     pub fn resume(&self) {
         self.change(|requests| requests.pause = Some(false));
     }

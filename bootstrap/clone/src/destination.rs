@@ -19,6 +19,12 @@ pub trait Destination: Send + Sync + 'static {
         false
     }
 
+    /// Whether it has that table, or is to have it. Where it has not and the source neither, nobody waits for it.
+    fn waits_for(&self, table: &TableName) -> bool {
+        let _ = table;
+        true
+    }
+
     /// How far the copy of that table is; `None`: it is not begun, or must begin anew. Where the schema at the source or the
     /// policy is another one than the table has now, the caller begins it anew.
     fn resume(

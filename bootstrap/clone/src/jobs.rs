@@ -27,6 +27,10 @@ use crate::{
 /// How long what was read waits for its place in the log before somebody is told.
 const PLACE_TIME: Duration = Duration::from_secs(30);
 
+/// What is said of a table that the source does not show.
+const NO_TABLE: &str =
+    "the source shows no such table: grant the user SELECT on it, or let the source's policy leave it out";
+
 /// What every job needs.
 pub(crate) struct Site<E: Extract, D, M> {
     pub(crate) sessions: Sessions<E>,
@@ -44,6 +48,8 @@ pub(crate) struct Site<E: Extract, D, M> {
 pub(crate) enum Begun {
     /// The policy takes nothing of it.
     Declined,
+    /// The source has no such table, and nobody waits for it.
+    Gone,
     /// Nothing is left to do.
     Complete,
     /// Its chunks are to be read, but for those that are done.
@@ -80,7 +86,12 @@ impl<E: Extract, D: Destination, M: Marks> Site<E, D, M> {
     }
 
     async fn try_begin(&self, table: &TableName, anew: bool) -> Result<Begun, Trouble> {
-        let mut source = self.described(table).await?;
+        let Some(mut source) = self.described(table).await? else {
+            return match self.destination.waits_for(table) {
+                true => Err(Trouble::Table(NO_TABLE.to_owned())),
+                false => Ok(Begun::Gone),
+            };
+        };
         let reads = self.policy.reads(&source.schema).map_err(|error| Trouble::of_policy(table, error))?;
         let stamp = self.policy.stamp(&source.schema).map_err(|error| Trouble::of_policy(table, error))?;
         let (Some(reads), Some(policy)) = (reads, stamp) else { return Ok(Begun::Declined) };
@@ -107,13 +118,10 @@ impl<E: Extract, D: Destination, M: Marks> Site<E, D, M> {
         Ok(Begun::Chunks(Box::new(Chunks { work, plan, done })))
     }
 
-    async fn described(&self, table: &TableName) -> Result<SourceTable, Trouble> {
+    async fn described(&self, table: &TableName) -> Result<Option<SourceTable>, Trouble> {
         self.opened().await;
         let (extract, _connection) = self.sessions.extract().await;
-        let source = extract.describe(table).await?;
-        source.ok_or_else(|| {
-            Trouble::Table("there is no such table at the source, or it may not be read".into())
-        })
+        Ok(extract.describe(table).await?)
     }
 
     /// Where the chunk behind `after` ends; `None`: nowhere.
@@ -238,7 +246,8 @@ impl<E: Extract, D: Destination, M: Marks> Site<E, D, M> {
 
     async fn try_finish(&self, work: &Work, plan: &Plan) -> Result<BTreeSet<u32>, Trouble> {
         // What was defined anew since the last chunk is seen here; what is defined anew from now on, in the log.
-        if self.described(&work.id.table).await?.schema.id() != work.table.schema.id() {
+        let now = self.described(&work.id.table).await?;
+        if now.is_none_or(|now| now.schema.id() != work.table.schema.id()) {
             return Err(Trouble::Redefined);
         }
         Ok(self.destination.finish(&work.id, plan).await?)

@@ -26,6 +26,8 @@ pub struct CloneOptions {
     pub load_every: Duration,
     /// How long a lost connection or a busy destination is left alone, the first time; it doubles up to 64 times that.
     pub retry_after: Duration,
+    /// After which a table that could not be copied, for want of a privilege, say, is tried again.
+    pub failed_again_every: Duration,
 }
 
 impl Default for CloneOptions {
@@ -41,6 +43,7 @@ impl Default for CloneOptions {
             max_replica_lag: None,
             load_every: Duration::from_secs(1),
             retry_after: Duration::from_millis(500),
+            failed_again_every: Duration::from_secs(60),
         }
     }
 }

@@ -107,6 +107,10 @@ impl SnapshotDestination {
 }
 
 impl Destination for SnapshotDestination {
+    fn waits_for(&self, table: &TableName) -> bool {
+        self.writer.tables().values().any(|state| state.name == *table)
+    }
+
     async fn resume(&self, table: &TableCopy) -> Result<Option<Resumed>, DestinationError> {
         let (tables, name) = (self.writer.tables(), table.source.name());
         let Some(state) = tables.values().find(|state| state.name == *name) else { return Ok(None) };

@@ -15,6 +15,8 @@ pub(crate) enum Trouble {
     Again(String),
     /// The table is not the one that was described.
     Redefined,
+    /// The destination does not wait for this copy any more: it says how the table goes on.
+    GivenUp,
     /// This table cannot be copied.
     Table(String),
     /// Nothing more is copied.
@@ -52,9 +54,8 @@ impl From<DestinationError> for Trouble {
     fn from(error: DestinationError) -> Trouble {
         match error {
             DestinationError::Unavailable { .. } => Trouble::Again(chain(&error)),
-            DestinationError::GivenUp { .. } | DestinationError::Refused { .. } => {
-                Trouble::Table(chain(&error))
-            }
+            DestinationError::GivenUp { .. } => Trouble::GivenUp,
+            DestinationError::Refused { .. } => Trouble::Table(chain(&error)),
             DestinationError::Fenced { .. } | DestinationError::Closed | DestinationError::Broken { .. } => {
                 Trouble::All(CloneError::Destination { source: Box::new(error) })
             }

@@ -138,6 +138,55 @@ async fn a_table_that_cannot_be_copied_says_why_and_the_others_are_copied() {
     assert_eq!(stage(&status, "view"), Some(&TableStage::Done));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_table_that_could_not_be_copied_is_tried_again_by_itself_and_is_told_as_failed_until_it_can_be() {
+    let (source, kept) = (Model::with(&[("orders", 95), ("view", 5)]), Kept::default());
+    source.change(|state| state.tables.get_mut(&name("view")).unwrap().refused = Some("it is a view"));
+    let control = control(&["orders", "view"]);
+    let run = start(cloner(&source, &kept, &control, options()));
+    let is_failed = |status: &CloneStatus| matches!(stage(status, "view"), Some(TableStage::Failed { .. }));
+    until(&control, |status| status.is_idle() && is_failed(status)).await;
+    let began = Instant::now();
+    let mut seen = control.status();
+    seen.borrow_and_update();
+    seen.changed().await.unwrap();
+    assert!(is_failed(&seen.borrow()), "it was tried in vain");
+    assert_eq!(began.elapsed(), options().failed_again_every);
+    source.change(|state| state.tables.get_mut(&name("view")).unwrap().refused = None);
+    // At once, when that is asked for.
+    let mended = Instant::now();
+    control.resume();
+    until(&control, |status| stage(status, "view") == Some(&TableStage::Done)).await;
+    assert_eq!(mended.elapsed(), Duration::ZERO);
+    assert_eq!(ids(&kept, &name("view")).len(), 5);
+    run.abort();
+}
+
+#[tokio::test]
+async fn a_copy_that_its_destination_gave_up_goes_on_as_that_says() {
+    let (source, kept) = (Model::with(&[("orders", 95)]).held(), Kept::default());
+    let control = control(&["orders"]);
+    let run = start(cloner(&source, &kept, &control, options()));
+    source.let_read(2);
+    until(&control, |_| kept.count() == 2).await;
+    // Nobody tells the clone.
+    kept.0.lock().unwrap().copies.clear();
+    source.let_read(1000);
+    let status = until(&control, CloneStatus::is_idle).await;
+    assert_eq!(stage(&status, "orders"), Some(&TableStage::Done));
+    assert_eq!(ids(&kept, &name("orders")), (0..95).collect::<Vec<i64>>());
+    assert_eq!(kept.0.lock().unwrap().begun, 2);
+    run.abort();
+}
+
+#[tokio::test]
+async fn a_table_that_neither_the_source_nor_the_destination_has_is_not_told_of() {
+    let (source, kept) = (Model::with(&[("orders", 95)]), Kept::default());
+    kept.0.lock().unwrap().unwanted.insert(name("gone"));
+    let status = cloner(&source, &kept, &control(&["gone", "orders"]), options()).run_to_end().await.unwrap();
+    assert_eq!(status.tables.keys().collect::<Vec<_>>(), [&name("orders")]);
+}
+
 #[tokio::test]
 async fn a_table_that_is_defined_anew_while_it_is_copied_begins_again() {
     let (source, kept) = (Model::with(&[("orders", 95)]), Kept::default());

@@ -21,6 +21,8 @@ pub struct KeptCopies {
     pub begun: u32,
     /// Fails that often before it takes the next chunk.
     pub unavailable: u32,
+    /// Tables that nobody waits for.
+    pub unwanted: BTreeSet<TableName>,
     /// The chunks in the order in which they were taken.
     pub order: Vec<(TableName, u32)>,
 }
@@ -49,6 +51,10 @@ impl Kept {
 }
 
 impl Destination for Kept {
+    fn waits_for(&self, table: &TableName) -> bool {
+        !self.0.lock().unwrap().unwanted.contains(table)
+    }
+
     async fn resume(&self, table: &TableCopy) -> Result<Option<Resumed>, DestinationError> {
         let kept = self.0.lock().unwrap();
         Ok(kept.copies.get(table.source.name()).map(|copy| match copy.is_complete {
@@ -99,7 +105,10 @@ impl Destination for Kept {
 
     async fn finish(&self, id: &CopyId, plan: &Plan) -> Result<BTreeSet<u32>, DestinationError> {
         let mut kept = self.0.lock().unwrap();
-        let copy = kept.copies.get_mut(&id.table).expect("it was begun");
+        let Some(copy) = kept.copies.get_mut(&id.table).filter(|copy| copy.plan.copy == id.copy) else {
+            let why = "another one began".into();
+            return Err(DestinationError::GivenUp { table: id.table.clone(), why });
+        };
         copy.plan = plan.clone();
         let missing: BTreeSet<u32> =
             (0..plan.chunk_count()).filter(|number| !copy.chunks.contains_key(number)).collect();
