@@ -76,6 +76,8 @@ struct Passed {
     copied_since: HashMap<TableName, Position>,
     /// Nothing is known about what came before.
     since: Position,
+    /// Whether transactions were passed since then.
+    has_transactions: bool,
 }
 
 /// Stretches in which a table changed: the first and the last transaction of each.
@@ -112,8 +114,8 @@ fn parse(text: &str) -> Result<GtidSet, MarkError> {
 impl From<MarkError> for NoPlace {
     fn from(error: MarkError) -> NoPlace {
         match error {
-            MarkError::Foreign { .. } => NoPlace::Again { why: error.to_string() },
-            MarkError::Set(..) | MarkError::NoSets | MarkError::Ended => NoPlace::Never(error.into()),
+            MarkError::Foreign { .. } | MarkError::NoSets => NoPlace::Again { why: error.to_string() },
+            MarkError::Set(..) | MarkError::Ended => NoPlace::Never(error.into()),
         }
     }
 }
@@ -220,7 +222,7 @@ impl Passed {
         };
         let Some((_, newest)) = self.marks.back() else { return Ok(None) };
         if newest.is_empty() && !seen.is_empty() {
-            return Err(MarkError::NoSets);
+            return if self.has_transactions { Err(MarkError::NoSets) } else { Ok(None) };
         }
         let missing = left(newest);
         if !missing.is_empty() {
@@ -238,8 +240,11 @@ impl Passed {
 
     /// Sets grow with positions, so what is within is a beginning of them. Nothing, as long as nothing was passed.
     fn newest_within(&self, set: &GtidSet) -> Option<Result<Option<Position>, MarkError>> {
-        if self.marks.back()?.1.is_empty() {
-            return Some(Err(MarkError::NoSets));
+        match (self.marks.back()?.1.is_empty(), self.has_transactions) {
+            (true, true) => return Some(Err(MarkError::NoSets)),
+            // At the beginning of a server's log no set is known: its first transaction brings one.
+            (true, false) if !set.is_empty() => return None,
+            _ => {}
         }
         let within = |executed: &str| match GtidSet::parse(executed) {
             Ok(Some(executed)) => executed.missing_from(set).is_empty(),
@@ -292,9 +297,17 @@ impl MarksWriter {
         }
     }
 
-    /// The follower has everything up to there.
-    pub(crate) fn pass(&self, timelines: &[String], position: Position, executed: &Arc<str>) {
+    /// The follower has everything up to there. `transactions`: some came since the last call; a stream that knows no set
+    /// then has none.
+    pub(crate) fn pass(
+        &self,
+        timelines: &[String],
+        position: Position,
+        executed: &Arc<str>,
+        transactions: bool,
+    ) {
         let mut passed = lock(&self.passed);
+        passed.has_transactions |= transactions;
         if passed.timelines.len() != timelines.len() {
             passed.timelines = timelines.to_vec();
         }
@@ -346,7 +359,7 @@ mod tests {
         let (writer, marks) = marks();
         let servers = [SERVER.to_owned()];
         writer.begin(&servers, at(1), &set(1));
-        scns.into_iter().for_each(|scn| writer.pass(&servers, at(scn), &set(scn).into()));
+        scns.into_iter().for_each(|scn| writer.pass(&servers, at(scn), &set(scn).into(), true));
         (writer, marks)
     }
 
@@ -373,7 +386,7 @@ mod tests {
         let high = marks.high(&mark);
         tokio::pin!(high);
         assert!(futures_util::poll!(&mut high).is_pending());
-        writer.pass(&[SERVER.to_owned()], at(11), &set(9).into());
+        writer.pass(&[SERVER.to_owned()], at(11), &set(9).into(), true);
         assert_eq!(high.await.unwrap(), at(11));
         // The server whose log is followed is believed its places.
         assert_eq!(marks.high(&read_elsewhere(SERVER, &set(8), &set(99))).await.unwrap(), at(4711));
@@ -395,7 +408,7 @@ mod tests {
         let servers = ["mariadb-1".to_owned()];
         writer.begin(&servers, at(1), "0-1-1");
         for scn in 2..9 {
-            writer.pass(&servers, at(scn), &format!("0-1-{scn},1-7-3").into());
+            writer.pass(&servers, at(scn), &format!("0-1-{scn},1-7-3").into(), true);
         }
         let mark = read_elsewhere("mariadb-2", "0-1-4,1-7-3", "0-1-6,1-7-3");
         assert_eq!(marks.low(&orders(), &mark).await.unwrap(), Some(at(4)));
@@ -411,7 +424,7 @@ mod tests {
         tokio::pin!(low);
         assert!(futures_util::poll!(&mut low).is_pending());
         let next = Position { timeline: 2, scn: Scn(1) };
-        writer.pass(&[SERVER.to_owned(), other.to_owned()], next, &set(3).into());
+        writer.pass(&[SERVER.to_owned(), other.to_owned()], next, &set(3).into(), true);
         assert_eq!(low.await.unwrap(), Some(Position { timeline: 2, scn: Scn(4) }));
         drop(writer);
         let nobody = marks.low(&table, &read("nobody", LowMark::At(Scn(4)))).await;
@@ -432,9 +445,37 @@ mod tests {
     #[tokio::test]
     async fn a_stream_without_sets_makes_no_low_mark_of_one() {
         let (writer, marks) = marks();
-        writer.begin(&[SERVER.to_owned()], at(1), "");
+        let servers = [SERVER.to_owned()];
+        writer.begin(&servers, at(1), "");
+        writer.pass(&servers, at(2), &"".into(), true);
         let low = marks.low(&orders(), &read(SERVER, LowMark::Executed(set(9)))).await;
         assert!(matches!(low, Err(MarkError::NoSets)), "{low:?}");
+        let high = marks.high(&read_elsewhere(REPLICA, &set(8), &set(9))).await;
+        assert!(matches!(high, Err(MarkError::NoSets)), "{high:?}");
+        // The next transaction may have one.
+        assert!(matches!(NoPlace::from(MarkError::NoSets), NoPlace::Again { .. }));
+    }
+
+    #[tokio::test]
+    async fn the_beginning_of_a_log_waits_for_its_first_transaction_unless_the_source_has_none() {
+        let (writer, marks) = marks();
+        let servers = [SERVER.to_owned()];
+        writer.begin(&servers, at(1), "");
+        let (table, mark) = (orders(), read(SERVER, LowMark::Executed(set(9))));
+        let low = marks.low(&table, &mark);
+        tokio::pin!(low);
+        assert!(futures_util::poll!(&mut low).is_pending());
+        // The log begins with the names of files, say.
+        writer.pass(&servers, at(4), &"".into(), false);
+        assert!(futures_util::poll!(&mut low).is_pending());
+        let nothing = read(SERVER, LowMark::Executed(String::new()));
+        assert_eq!(marks.low(&table, &nothing).await.unwrap(), Some(at(4)));
+        let elsewhere = read_elsewhere(REPLICA, &set(8), &set(9));
+        let high = marks.high(&elsewhere);
+        tokio::pin!(high);
+        assert!(futures_util::poll!(&mut high).is_pending());
+        writer.pass(&servers, at(9), &set(9).into(), true);
+        assert_eq!((low.await.unwrap(), high.await.unwrap()), (Some(at(9)), at(9)));
     }
 
     #[tokio::test]
@@ -455,7 +496,7 @@ mod tests {
         let (writer, marks) = passed([10]);
         let (orders, other) = (orders(), TableName::new("shop", "other"));
         writer.touch(&orders, at(11), at(13));
-        writer.pass(&[SERVER.to_owned()], at(20), &set(20).into());
+        writer.pass(&[SERVER.to_owned()], at(20), &set(20).into(), true);
         for (low, high, touched) in
             [(1, 10, false), (1, 11, true), (12, 12, true), (13, 20, false), (0, 5, true)]
         {

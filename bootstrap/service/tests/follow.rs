@@ -8,11 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_buffer::BooleanBuffer;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tidemill_bootstrap_clone::{CloneControl, Destination, SnapshotDestination};
 use tidemill_bootstrap_service::{FollowError, Follower, OnGap, ServiceOptions, State};
 use tidemill_bootstrap_store::{BaseVersion, Draft, Retention, Store, TablePhase, Writer, WriterOptions};
+use tidemill_event::Window;
 use tidemill_fetchers_mysql::read_statement;
 use tidemill_world::faulty::{Fault, Faults, FaultyStore};
 
@@ -243,6 +245,50 @@ fn b10_a_crash_at_any_call_to_the_store_leaves_every_version_what_the_source_was
     for_each_seed(0..20, true, |_, _| {});
     // A table goes away between the moment that somebody saw it and the one in which its copy begins.
     for_each_seed(3144..3145, true, |_, _| {});
+}
+
+/// What a source logs that does not log whole rows: the last column's values are not there.
+fn without_values(window: Arc<Window>) -> Arc<Window> {
+    let mut window = Arc::unwrap_or_clone(window);
+    for table in &mut window.tables {
+        let (columns, rows) = (table.schema.columns().len(), table.rows.num_rows());
+        table.absent = vec![None; columns];
+        table.absent[columns - 1] = Some(BooleanBuffer::new_set(rows));
+    }
+    Arc::new(window)
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_the_log_has_in_part_stop_the_service_until_their_tables_are_to_be_copied_anew() {
+    for seed in 7..12 {
+        let mut world = World::new(seed);
+        (0..8).for_each(|_| world.model.write());
+        world.settle().await;
+        let from = world.model.head();
+        (0..12).for_each(|_| world.model.write());
+        let given: Vec<_> =
+            windows(&world.model, from, &mut world.dice).into_iter().map(without_values).collect();
+        let follow = async || {
+            let (writer, options) = (world.writer().await.unwrap(), ServiceOptions::default());
+            let mut follower =
+                Follower::open(writer, CloneControl::default(), options, read_statement).await.unwrap();
+            let items = given.iter().cloned().map(Item::Window);
+            follower.follow(Script::new(items), missing, std::future::pending()).await
+        };
+        for _ in 0..2 {
+            let ended = follow().await.unwrap_err();
+            assert_eq!(ended.remedy(), tidemill_event::Remedy::Fix, "{ended:?}");
+            let text = tidemill_event::chain(&ended);
+            assert!(text.contains("set binlog_row_image=FULL"), "{text}");
+        }
+        let all_anew = |draft: &mut Draft| {
+            let at = draft.manifest.applied.position;
+            draft.tables.values_mut().for_each(|table| table.invalidate(at, "it was asked for"));
+        };
+        world.writer().await.unwrap().commit(all_anew).await.unwrap();
+        follow().await.unwrap();
+        world.settle().await;
+    }
 }
 
 /// A source that is copied, and of which a stretch is gone then.

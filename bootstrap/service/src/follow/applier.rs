@@ -8,7 +8,7 @@ use tidemill_bootstrap_store::{
 use tidemill_event::{EventKind, Position, TableName, Window};
 use tidemill_fetchers_api::statement::ReadStatement;
 
-use super::change::{Changes, Rebuilt, copied_since, done_plan, progress};
+use super::change::{Changes, OTHER_COLUMNS, Rebuilt, copied_since, done_plan, progress};
 use super::intake::{Intake, Taken};
 use super::tables::{Tables, between, end_of};
 use super::{Change, FollowError, Step};
@@ -173,7 +173,9 @@ impl Applier {
         }
         self.take_between(window, from..u32::MAX, taken).await?;
         if !self.intake.is_open() {
-            self.marks.pass(self.intake.timelines(), self.intake.mark().position, &self.intake.executed());
+            let (position, executed) = (self.intake.mark().position, self.intake.executed());
+            let has_transactions = !window.transactions.is_empty();
+            self.marks.pass(self.intake.timelines(), position, &executed, has_transactions);
         }
         Ok(())
     }
@@ -437,7 +439,12 @@ impl Applier {
                     run.map_or(Changes::Nothing, |run| Changes::Run(Box::new(run)))
                 }
                 // An event that is not committed yet may say so, or nobody does.
-                Err(FollowError::Data(DataError::Schema { .. })) => Changes::OtherColumns,
+                Err(FollowError::Data(DataError::Schema { .. })) => {
+                    Changes::Unusable(OTHER_COLUMNS.to_owned())
+                }
+                Err(FollowError::Data(error @ DataError::Absent { .. })) => {
+                    Changes::Unusable(error.to_string())
+                }
                 Err(error) => return Err(error),
             };
             rebuilt.insert(table.id, Rebuilt { copy: plan.copy, changes });

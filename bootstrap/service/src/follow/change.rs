@@ -66,8 +66,8 @@ pub(crate) enum Changes {
     Nothing,
     /// These rows.
     Run(Box<Run>),
-    /// Rows came with other columns than the copy has.
-    OtherColumns,
+    /// They are no use: rows came with other columns than the copy has, or without values.
+    Unusable(String),
 }
 
 impl Change {
@@ -244,7 +244,7 @@ pub(crate) fn done_plan(table: &TableState, applied: Position) -> Result<Option<
     }
 }
 
-const OTHER_COLUMNS: &str = "its columns changed while it was copied";
+pub(crate) const OTHER_COLUMNS: &str = "its columns changed while it was copied";
 
 /// Copies over which the log is applied become their tables' content.
 fn finish_copies(draft: &mut Draft, rebuilt: &BTreeMap<TableId, Rebuilt>) -> Result<(), serde_json::Error> {
@@ -258,8 +258,8 @@ fn finish_copies(draft: &mut Draft, rebuilt: &BTreeMap<TableId, Rebuilt>) -> Res
                 None => continue,
                 Some(Changes::Nothing) => vec![],
                 Some(Changes::Run(run)) => vec![Run::clone(run)],
-                Some(Changes::OtherColumns) => {
-                    table.invalidate(applied, OTHER_COLUMNS);
+                Some(Changes::Unusable(reason)) => {
+                    table.invalidate(applied, reason);
                     continue;
                 }
             };

@@ -8,7 +8,7 @@ use tidemill_bootstrap_clone::{Plan, Stamp};
 use tidemill_bootstrap_store::{
     DataError, Run, RunBuilder, Store, StoredSchema, TableId, TableKey, TableState, table_root,
 };
-use tidemill_event::{Position, Scn, TableChanges, TableName, TableSchema, Window};
+use tidemill_event::{Position, Scn, TableChanges, TableName, TableSchema, Window, chain};
 use tidemill_fetchers_api::statement::{ColumnChange, ReadStatement};
 
 use super::change::{copied_since, progress};
@@ -149,8 +149,16 @@ impl Tables {
             return Ok(());
         }
         let fresh = || RunBuilder::new(table.schema.clone(), table.key.clone());
-        table.builder.get_or_insert_with(fresh).add(window, changes, timeline)?;
-        Ok(())
+        match table.builder.get_or_insert_with(fresh).add(window, changes, timeline) {
+            // What the log does not have, a copy from behind it has: whoever asked for one gets it.
+            Err(error @ DataError::Absent { .. }) if table.copied_since.is_some() => {
+                let last = changes.txn.last().map_or(at, |last| end_of(window, *last, timeline));
+                tracing::warn!(table = %name, error = %chain(&error), "it is copied anew from here on");
+                self.invalidate(name, last, error.to_string());
+                Ok(())
+            }
+            added => Ok(added?),
+        }
     }
 
     /// Makes the table's schema that of the rows that come, or has it copied anew.
