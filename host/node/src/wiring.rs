@@ -305,6 +305,12 @@ pub async fn probe_history(source: &str, url: &str) -> Result<(), Failure> {
     Ok(objects::probe(&*objects::open(url)?, &object).await?)
 }
 
+/// The same of snapshot storage, by the name that its writer asks for.
+pub async fn probe_storage(source: &str, url: &str) -> Result<(), Failure> {
+    let object = object_store::path::Path::default().join(source).join("_meta").join("probe");
+    Ok(objects::probe(&*objects::open(url)?, &object).await?)
+}
+
 /// How long the last uploads into history may take when the process ends; what they leave is uploaded after the next start.
 const LAST_UPLOADS: Duration = Duration::from_secs(10);
 

@@ -291,12 +291,18 @@ fn check_looks_at_relays_certificates_and_stores() {
     folder.configure(&format!(
         "[source.shop]\nkind = \"relay\"\nrelays = [\"http://127.0.0.1:{nobody}\"]\n\
          [source.shop.history]\nurl = \"file:///proc/no-such-directory\"\n\
+         [bootstrap.shop]\nstore = \"/proc/nowhere\"\n\
          [relay]\ntls = {{ certificate = \"missing.pem\", key = \"missing.key\" }}\n"
     ));
     let output = folder.start(&["check"]).wait();
     assert!(!output.status.success());
     let text = output.lines.join("\n");
-    for word in ["let one of `relays` serve this source", "change history cannot be kept", "missing.pem"] {
+    for word in [
+        "let one of `relays` serve this source",
+        "change history cannot be kept",
+        "snapshots cannot be kept at file:///proc/nowhere",
+        "missing.pem",
+    ] {
         assert!(text.contains(word), "{word}: {text}");
     }
 }

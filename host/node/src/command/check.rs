@@ -47,6 +47,7 @@ pub async fn run(path: &Path) -> Result<ExitCode, Failure> {
     }
     for (name, bootstrap) in &config.bootstrap {
         println!("snapshot storage of {name}");
+        errors += report(&storage_findings(&config, name).await);
         if let Some(server) = bootstrap.get_ref().clone.server.as_deref() {
             errors += report(&source_findings("clone.server", server).await);
         }
@@ -84,6 +85,14 @@ async fn history_findings(name: &str, url: &str) -> Vec<Finding> {
     let probed = wiring::probe_history(name, url).await.map_err(|e| chain(&*e));
     let fix = "give `url` a store that exists, and the environment the credentials to write there";
     failed(probed.map_err(|e| format!("the change history cannot be kept at {url}: {e}")), fix)
+}
+
+/// The same of snapshot storage.
+async fn storage_findings(config: &Config, name: &str) -> Vec<Finding> {
+    let url = &config.bootstrap[name].get_ref().store;
+    let probed = wiring::probe_storage(name, url).await.map_err(|e| chain(&*e));
+    let fix = "give `store` a place that exists, and the environment the credentials to write there";
+    failed(probed.map_err(|e| format!("snapshots cannot be kept at {url}: {e}")), fix)
 }
 
 async fn source_findings(name: &str, source: &SourceConfig) -> Vec<Finding> {

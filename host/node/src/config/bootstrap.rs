@@ -10,6 +10,9 @@ use super::source::{SourceConfig, no_secrets, shown};
 use super::units::{Bytes, Time};
 use super::{Config, SourceKind};
 
+/// More connections read no faster, and each has memory for its chunks and guests of its own.
+const CONNECTIONS_MAX: u32 = 256;
+
 /// Snapshot storage of the source of the same name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,6 +149,9 @@ impl BootstrapConfig {
             return Err("files cannot be copied from; snapshot storage needs a server or a relay".into());
         }
         self.clone.validate("clone")?;
+        if self.store.is_empty() {
+            return Err("`store` is empty; write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, or a directory".into());
+        }
         let scheme = self.store.split_once("://").map(|(scheme, _)| scheme);
         if !matches!(scheme, None | Some("s3" | "gs" | "az" | "file")) {
             return Err(format!(
@@ -187,10 +193,18 @@ impl CloneConfig {
             ("connections", u64::from(self.connections)),
             ("chunk_rows", self.chunk_rows),
             ("rows_per_second", self.rows_per_second.unwrap_or(1)),
+            // The one that asks is running.
+            ("threads_running", self.threads_running.unwrap_or(1)),
         ];
-        match positive.iter().find(|(_, value)| *value == 0) {
-            Some((of, _)) => Err(format!("`{key}.{of}` is 0; write at least 1")),
-            None => Ok(()),
+        if let Some((of, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("`{key}.{of}` is 0; write at least 1"));
         }
+        if self.connections > CONNECTIONS_MAX {
+            return Err(format!(
+                "`{key}.connections` is {}; write at most {CONNECTIONS_MAX}",
+                self.connections
+            ));
+        }
+        Ok(())
     }
 }

@@ -405,6 +405,9 @@ fn wrong_snapshot_storage_is_refused_with_what_to_write() {
         ("store = \"s3://key:hunter2@lake/x\"", "write the address alone"),
         ("store = \"file:///x\"\ntables = [\"orders\"]", "write database.table or database.*"),
         ("store = \"file:///x\"\nclone = { connections = 0 }", "`clone.connections` is 0; write at least 1"),
+        ("store = \"\"", "`store` is empty; write s3://BUCKET/PREFIX"),
+        ("store = \"x\"\nclone = { threads_running = 0 }", "`clone.threads_running` is 0; write at least 1"),
+        ("store = \"x\"\nclone = { connections = 9999 }", "`clone.connections` is 9999; write at most 256"),
         ("store = \"file:///x\"\npublish = \"1 h\"", "publish_every"),
     ] {
         let refused = with_bootstrap(keys).unwrap_err();
