@@ -50,6 +50,29 @@ async fn every_setting_that_stands_in_the_way_is_found_with_the_statement_that_m
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_read_single_tables_is_told_of_those_that_have_no_key() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        let monitor = if kind.is_mysql() { "REPLICATION CLIENT" } else { "BINLOG MONITOR" };
+        server
+            .sql(&format!(
+                "CREATE DATABASE d; CREATE TABLE d.keyed (id INT PRIMARY KEY); CREATE TABLE d.bare (id INT); \
+                 CREATE USER reader IDENTIFIED BY 'r'; GRANT REPLICATION SLAVE, {monitor} ON *.* TO reader; \
+                 GRANT SELECT ON d.keyed TO reader; GRANT SELECT ON d.bare TO reader"
+            ))
+            .await
+            .unwrap();
+        let reader = ServerOptions::new("127.0.0.1", server.port(), "reader", Password::new("r"));
+        let findings = preflight(&reader).await;
+        assert!(
+            has(&findings, Level::Warning, "d.bare has no primary key", "ALTER TABLE"),
+            "{kind}: {findings:?}"
+        );
+        assert!(!has(&findings, Level::Warning, "d.keyed", ""), "{kind}: {findings:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l19_differences_of_documents_stand_in_the_way_only_without_the_documents() {
     let server = Server::start(Kind::MySql, Options::default()).await.unwrap();
     let what = "JSON columns are logged as differences";
