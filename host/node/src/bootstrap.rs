@@ -5,7 +5,7 @@
 mod judged;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill_bootstrap_clone::{
     CloneControl, CloneError, CloneOptions, Cloner, Policy, SnapshotDestination, Stamp,
@@ -99,6 +99,8 @@ pub struct BootstrapHandle {
     pub follower: watch::Receiver<Option<Handle>>,
     /// Why it ended for good, if it did.
     pub ended: watch::Receiver<Option<String>>,
+    /// What it tries again until it succeeds, if anything.
+    pub trouble: watch::Receiver<Option<String>>,
     /// Whether the source was asked for its tables, and every one that the store does not have is being copied.
     pub asked: watch::Receiver<bool>,
 }
@@ -122,6 +124,7 @@ pub struct BootstrapService {
     follower: watch::Sender<Option<Handle>>,
     asked: watch::Sender<bool>,
     ended: watch::Sender<Option<String>>,
+    trouble: watch::Sender<Option<String>>,
     /// These are copied anew, whatever the store has.
     anew: Vec<TableName>,
     /// Where the log ended when this process began: what it has up to there was judged by policies of before.
@@ -182,6 +185,7 @@ pub fn open_service(
     let (follower, seen) = watch::channel(None);
     let (asked, is_asked) = watch::channel(false);
     let (ended, has_ended) = watch::channel(None);
+    let (trouble, has_trouble) = watch::channel(None);
     let handle = BootstrapHandle {
         source: name.into(),
         store: open_store(config, name)?,
@@ -189,6 +193,7 @@ pub fn open_service(
         follower: seen,
         asked: is_asked,
         ended: has_ended,
+        trouble: has_trouble,
     };
     Ok(BootstrapService {
         config: bootstrap.clone(),
@@ -200,6 +205,7 @@ pub fn open_service(
         follower,
         asked,
         ended,
+        trouble,
         anew: vec![],
         judged_before: log.checkpoint().map(|end| end.position),
     })
@@ -215,8 +221,12 @@ impl BootstrapService {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), BootstrapError> {
         let mut wait = RETRY_FIRST;
         loop {
+            let began = Instant::now();
             let ended = self.once(&mut stop).await;
             self.follower.send_replace(None);
+            if began.elapsed() > RETRY_MAX {
+                wait = RETRY_FIRST;
+            }
             let Err(error) = ended else { return Ok(()) };
             if !matches!(error.remedy(), Remedy::Retry | Remedy::Wait) {
                 error!(source = %self.handle.source, error = %chain(&error), "snapshot storage stands still");
@@ -224,6 +234,7 @@ impl BootstrapService {
                 return Err(error);
             }
             warn!(source = %self.handle.source, error = %chain(&error), "snapshot storage does not go on; again soon");
+            self.trouble.send_replace(Some(chain(&error)));
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return Ok(()),
@@ -250,6 +261,7 @@ impl BootstrapService {
         let mut follower = Follower::open(writer.clone(), clones.clone(), options, read_statement).await?;
         let handle = follower.handle();
         self.follower.send_replace(Some(handle.clone()));
+        self.trouble.send_replace(None);
         info!(source = %self.handle.source, "snapshot storage follows");
         let Some(extract) = self.extract.clone() else {
             return self.follow(&mut follower, stop, None).await;
@@ -262,8 +274,7 @@ impl BootstrapService {
             clones,
         );
         let copying = async {
-            self.ask_for_tables(&extract, &writer).await?;
-            judged::note_decisions(&self.policy, &extract, &writer).await?;
+            self.ask_until_told(&extract, &writer).await?;
             cloner.with_options(clone_options(&self.config.clone)).run().await?;
             Ok::<(), BootstrapError>(())
         };
@@ -332,6 +343,28 @@ impl BootstrapService {
         marked.await?;
         self.anew.clear();
         Ok(())
+    }
+
+    /// As often as it takes: what the log has is followed meanwhile.
+    async fn ask_until_told(&self, extract: &MySqlExtract, writer: &Writer) -> Result<(), BootstrapError> {
+        let mut wait = RETRY_FIRST;
+        loop {
+            let asked = async {
+                self.ask_for_tables(extract, writer).await?;
+                judged::note_decisions(&self.policy, extract, writer).await
+            };
+            let error = match asked.await {
+                Err(error @ BootstrapError::Source(_)) => error,
+                asked => {
+                    self.trouble.send_replace(None);
+                    return asked;
+                }
+            };
+            warn!(source = %self.handle.source, error = %chain(&error), "nothing is copied yet; again soon");
+            self.trouble.send_replace(Some(chain(&error)));
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+        }
     }
 
     /// Has every table copied that the source has and the store has not.

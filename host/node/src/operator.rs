@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tidemill_bootstrap_service::State as Following;
+use tidemill_bootstrap_clone::{CloneStatus, TableStage};
+use tidemill_bootstrap_service::{State as Following, Status};
 use tidemill_client::State;
 use tidemill_relay::{
     Activity, ComparisonAsked, Health, OperateError, OperatedPart, Operator, SourceStatus, SubscriptionStatus,
@@ -204,7 +205,8 @@ fn storage(storage: &BootstrapHandle) -> Health {
         return Health { name, healthy: false, why: Some(error.clone()) };
     }
     let Some(follower) = storage.follower.borrow().clone() else {
-        return Health { name, healthy: false, why: Some("it is not open yet".to_owned()) };
+        let why = storage.trouble.borrow().clone().unwrap_or_else(|| "it is not open yet".to_owned());
+        return Health { name, healthy: false, why: Some(why) };
     };
     let status = follower.status();
     let status = status.borrow();
@@ -212,12 +214,21 @@ fn storage(storage: &BootstrapHandle) -> Health {
         Following::Gap { missing } => Some(format!("a stretch of the source's log is gone: {missing}")),
         Following::Fenced => Some("another process writes it".to_owned()),
         Following::Starting | Following::Following | Following::Ended => {
-            let mut stale =
-                status.tables.iter().filter_map(|(name, table)| Some((name, table.stale.as_ref()?)));
-            stale.next().map(|(name, reason)| format!("table {name} is stale: {reason}"))
+            in_doubt(&status, &storage.clones.status().borrow()).or_else(|| storage.trouble.borrow().clone())
         }
     };
     Health { name, healthy: why.is_none(), why }
+}
+
+/// The first table whose content is not the source's, or not there, and what stands in the way.
+fn in_doubt(status: &Status, copies: &CloneStatus) -> Option<String> {
+    for (name, copy) in &copies.tables {
+        if let TableStage::Failed { reason } = &copy.stage {
+            return Some(format!("table {name} is not copied: {reason}"));
+        }
+    }
+    let mut stale = status.tables.iter().filter_map(|(name, table)| Some((name, table.stale.as_ref()?)));
+    stale.next().map(|(name, reason)| format!("table {name} is stale: {reason}"))
 }
 
 fn micros(lag: Duration) -> i64 {

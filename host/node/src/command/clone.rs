@@ -68,6 +68,12 @@ async fn copied(handle: BootstrapHandle, stop: watch::Sender<bool>) -> bool {
         {
             break outcome;
         }
+        if handle.ended.borrow().is_some() {
+            // It has said why.
+            progress.end();
+            stop.send_replace(true);
+            return false;
+        }
         tokio::select! {
             biased;
             _ = told.wait_for(|told| *told) => {
