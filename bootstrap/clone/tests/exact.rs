@@ -5,86 +5,43 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use support::follow::{Follower, extract, replayed};
 use support::kept::Kept;
 use tidemill_bootstrap_clone::{CloneControl, CloneOptions, Cloner, Policy};
 use tidemill_event::TableName;
 use tidemill_fetchers_api::Start;
 use tidemill_fetchers_mysql::MySqlExtract;
+use tidemill_servers::workload::{Duplicates, Random, Run};
 use tidemill_servers::{Kind, Options, Server};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-const WRITERS: u64 = 12;
+const WRITERS: usize = 12;
 const ROWS: u64 = 4_000;
 
 /// Writers that insert, update, delete and change keys, each transaction a few of them, until they are told to stop.
-struct Writers {
-    stop: watch::Sender<bool>,
-    tasks: JoinSet<()>,
-    committed: Arc<AtomicU64>,
-}
-
-impl Writers {
-    async fn start(server: &Server) -> Writers {
-        let (stop, stopped) = watch::channel(false);
-        let (mut tasks, committed) = (JoinSet::new(), Arc::new(AtomicU64::new(0)));
-        for number in 0..WRITERS {
-            let conn = server.conn().await.unwrap();
-            tasks.spawn(write(conn, number, stopped.clone(), Arc::clone(&committed)));
-        }
-        Writers { stop, tasks, committed }
-    }
-
-    async fn stop(self) -> u64 {
-        self.stop.send_replace(true);
-        self.tasks.join_all().await;
-        self.committed.load(Ordering::Relaxed)
-    }
-}
-
-async fn write(mut conn: Conn, number: u64, stopped: watch::Receiver<bool>, committed: Arc<AtomicU64>) {
-    let mut random = 0x9E37_79B9_7F4A_7C15u64.wrapping_mul(number + 1);
-    let mut next = move |below: u64| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % below
-    };
-    let mut value = 0;
-    while !*stopped.borrow() {
-        value += 1;
-        let (id, other) = (next(2 * ROWS), next(2 * ROWS));
-        let statement = match next(8) {
-            0 => format!("INSERT IGNORE INTO d.t VALUES ({id}, {value})"),
-            1 => format!("DELETE FROM d.t WHERE id = {id}"),
-            2 => format!("UPDATE IGNORE d.t SET id = {other}, v = {value} WHERE id = {id}"),
-            3 => format!(
-                "BEGIN; UPDATE d.t SET v = {value} WHERE id = {id}; DELETE FROM d.t WHERE id = {id}; \
-                 INSERT IGNORE INTO d.t VALUES ({id}, {value}); COMMIT"
-            ),
-            _ => format!("UPDATE d.t SET v = {value} WHERE id = {id}"),
-        };
-        match conn.query_drop(statement).await {
-            Ok(()) => {
-                committed.fetch_add(1, Ordering::Relaxed);
+async fn write(server: &Server) -> Run {
+    let run = Run::start(&server.root(), WRITERS, Duplicates::Fail, |writer| {
+        let (mut random, mut value) = (Random::new(writer as u64), 0);
+        move || {
+            value += 1;
+            let (id, other) = (random.below(2 * ROWS), random.below(2 * ROWS));
+            match random.below(8) {
+                0 => format!("INSERT IGNORE INTO d.t VALUES ({id}, {value})"),
+                1 => format!("DELETE FROM d.t WHERE id = {id}"),
+                2 => format!("UPDATE IGNORE d.t SET id = {other}, v = {value} WHERE id = {id}"),
+                3 => format!(
+                    "BEGIN; UPDATE d.t SET v = {value} WHERE id = {id}; DELETE FROM d.t WHERE id = {id}; \
+                     INSERT IGNORE INTO d.t VALUES ({id}, {value}); COMMIT"
+                ),
+                _ => format!("UPDATE d.t SET v = {value} WHERE id = {id}"),
             }
-            // Two of them wanted each other's rows.
-            Err(mysql_async::Error::Server(error)) if [1205, 1213].contains(&error.code) => {
-                conn.query_drop("ROLLBACK").await.unwrap();
-            }
-            Err(error) => panic!("{error}"),
         }
-    }
-    conn.disconnect().await.unwrap();
+    });
+    run.wait_committed(1).await;
+    run
 }
 
 async fn server(kind: Kind) -> Server {
@@ -108,7 +65,7 @@ const COPIES: usize = 20;
 async fn mismatches(server: &Server, extract: MySqlExtract) -> usize {
     server.sql("DROP DATABASE IF EXISTS follower").await.unwrap();
     let follower = Follower::start(server, Start::Now, None).await;
-    let (writers, table) = (Writers::start(server).await, TableName::new("d", "t"));
+    let (writers, table) = (write(server).await, TableName::new("d", "t"));
     let mut copies = vec![];
     for copy in 0..COPIES as u64 {
         let (kept, control) = (Kept::default(), CloneControl::default());
@@ -120,7 +77,7 @@ async fn mismatches(server: &Server, extract: MySqlExtract) -> usize {
         assert!(status.is_idle() && kept.is_complete(&table), "{status:?}");
         copies.push(kept.chunks(&table));
     }
-    assert!(writers.stop().await > 0);
+    assert!(writers.stop().await.unwrap() > 0);
     let windows = follower.to_end(server).await;
     let there = server.rows("SELECT id, v FROM d.t").await.unwrap();
     let there: BTreeMap<i64, i64> = there.into_iter().map(mysql_async::from_row).collect();

@@ -82,6 +82,7 @@ async fn a_flood_of_rows_in_a_table_that_nobody_watches_is_not_decoded_and_moves
                   DELETE FROM other.t")
             .await
             .unwrap();
+        server.settle().await.unwrap();
         let mut fetcher = open(live(&server), only("watched")).await;
         let seen = read_all_of(&mut fetcher, &server).await.unwrap();
         let counters = fetcher.counters();

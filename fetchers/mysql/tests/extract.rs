@@ -668,20 +668,7 @@ async fn the_load_is_what_runs_and_how_far_a_replica_is_behind() {
         let replica = Server::start(kind, options(2)).await.unwrap();
         let load = extract(&source, &settings()).load().await.unwrap();
         assert!(load.threads_running >= 1 && load.replica_lag.is_none(), "{kind}: {load:?}");
-        let (port, password) = (source.port(), source.root_password());
-        let follow = match kind.is_mysql() {
-            true => format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
-                 SOURCE_PASSWORD='{password}', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1; START REPLICA"
-            ),
-            false => format!(
-                "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', MASTER_PASSWORD='{password}', \
-                 MASTER_SSL=0, MASTER_SSL_VERIFY_SERVER_CERT=0, MASTER_USE_GTID=slave_pos; START SLAVE; \
-                 GRANT SLAVE MONITOR ON *.* TO '{}'@'%'",
-                Server::USER
-            ),
-        };
-        replica.sql(&follow).await.unwrap();
+        replica.follow(&source).await.unwrap();
         let replica_load = extract(&replica, &settings());
         // It takes a moment until it is connected.
         let follows = |load: Load| matches!(load.replica_lag, Some(ReplicaLag::Seconds(_)));

@@ -19,6 +19,7 @@ use tidemill_fetchers_api::extract::{
 };
 use tidemill_fetchers_api::{FetchError, Start};
 use tidemill_fetchers_mysql::{MySqlFetcher, MySqlSession, Origin, Password, ServerOptions, Settings};
+use tidemill_servers::workload::{Duplicates, Random, Run};
 use tidemill_servers::{Kind, Options, Server};
 
 const TABLE: &str = "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v INT NOT NULL)";
@@ -46,19 +47,6 @@ async fn end(server: &Server) -> Scn {
     Scn::from_binlog(file.rsplit_once('.').unwrap().1.parse().unwrap(), offset).unwrap()
 }
 
-/// MariaDB notes in a new file, at its leisure, that the one before is done with: waits until the log stands still.
-async fn settle(server: &Server) {
-    let (file, _) = server.binlog_end().await.unwrap();
-    let is_noted = |row: &mysql_async::Row| {
-        let text = |column: &str| row.get::<String, _>(column).unwrap();
-        text("Event_type") == "Binlog_checkpoint" && text("Info") == file
-    };
-    let events = format!("SHOW BINLOG EVENTS IN '{file}'");
-    while !server.kind().is_mysql() && !server.rows(&events).await.unwrap().iter().any(is_noted) {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_quiet_server_both_marks_are_the_end_of_the_log() {
     for kind in Kind::EVERY {
@@ -69,7 +57,7 @@ async fn on_a_quiet_server_both_marks_are_the_end_of_the_log() {
             ))
             .await
             .unwrap();
-        settle(&server).await;
+        server.settle().await.unwrap();
         let extract = extract(&server, &settings());
         let table = describe(&extract, "t").await;
         let (rows, marks) = read_whole(&mut extract.open().await.unwrap(), &table).await;
@@ -156,28 +144,23 @@ async fn a_transaction_that_is_logged_and_not_visible_is_not_below_the_low_mark(
 }
 
 /// Moves amounts between the rows of `d.t`, and inserts and deletes, until it is stopped.
-async fn write(server: &Server, writer: u64, stop: &AtomicBool) {
-    use mysql_async::prelude::Queryable;
-    let mut conn = server.conn().await.unwrap();
-    let mut n = writer;
-    while !stop.load(Ordering::SeqCst) {
-        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let (from, to) = ((n >> 33) % 1000, (n >> 43) % 1000);
-        let own = 10_000 + writer * 1000 + (n >> 20) % 50;
-        let written = conn.query_drop(format!(
-            "BEGIN; UPDATE d.t SET v = v - 1 WHERE id = {from}; UPDATE d.t SET v = v + 1 WHERE id = {to}; \
-             REPLACE INTO d.t VALUES ({own}, 0); COMMIT; DELETE FROM d.t WHERE id = {}",
-            10_000 + writer * 1000 + (n >> 27) % 50
-        ));
-        match written.await {
-            Ok(()) => {}
-            // The two of them wanted each other's rows.
-            Err(mysql_async::Error::Server(error)) if [1205, 1213].contains(&error.code) => {
-                conn.query_drop("ROLLBACK").await.unwrap();
+fn write(server: &Server) -> Run {
+    Run::start(&server.root(), 2, Duplicates::Fail, |writer| {
+        let mut random = Random::new(writer as u64);
+        move || {
+            let mut own = || 10_000 + writer as u64 * 1000 + random.below(50);
+            let (put, gone) = (own(), own());
+            match random.below(3) {
+                0 => format!("DELETE FROM d.t WHERE id = {gone}"),
+                _ => format!(
+                    "BEGIN; UPDATE d.t SET v = v - 1 WHERE id = {}; UPDATE d.t SET v = v + 1 WHERE id = {}; \
+                     REPLACE INTO d.t VALUES ({put}, 0); COMMIT",
+                    random.below(1000),
+                    random.below(1000)
+                ),
             }
-            Err(error) => panic!("{error}"),
         }
-    }
+    })
 }
 
 /// Whether that transaction is in the rows of a read for sure.
@@ -229,35 +212,31 @@ async fn b22_chunks_read_under_writers_are_the_table_once_the_log_is_replayed_ov
         server.sql(&format!("{TABLE}; INSERT INTO d.t VALUES {}", rows.join(", "))).await.unwrap();
         let extract = extract(&server, &settings());
         let table = describe(&extract, "t").await;
-        let stop = AtomicBool::new(false);
-        let reading = async {
-            let mut session = extract.open().await.unwrap();
-            let mut chunks = Vec::new();
-            let mut after: Option<Bound> = None;
-            for _ in 0..20 {
-                // Each read is of one moment, however long it takes: amounts only move.
-                let (all, _) = read_whole(&mut session, &table).await;
-                assert_eq!(all.values().sum::<i64>(), 0, "{kind}");
+        let writers = write(&server);
+        writers.wait_committed(2).await;
+        let mut session = extract.open().await.unwrap();
+        let mut chunks = Vec::new();
+        let mut after: Option<Bound> = None;
+        for _ in 0..20 {
+            // Each read is of one moment, however long it takes: amounts only move.
+            let (all, _) = read_whole(&mut session, &table).await;
+            assert_eq!(all.values().sum::<i64>(), 0, "{kind}");
+        }
+        loop {
+            let upto = session.bound(&table, after.as_ref(), 100).await.unwrap();
+            let part = Part { after: after.as_ref(), upto: upto.as_ref(), ..WHOLE };
+            let (batches, marks) = read(&mut session, &table, &part).await.unwrap();
+            let number = |text: &String| text.parse::<i64>().unwrap();
+            let rows: BTreeMap<i64, i64> =
+                texts(&batches, &table).iter().map(|row| (number(&row[0]), number(&row[1]))).collect();
+            let edge = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.0[0].parse::<i64>().unwrap());
+            chunks.push((edge(&after), edge(&upto), rows, marks));
+            if upto.is_none() {
+                break;
             }
-            loop {
-                let upto = session.bound(&table, after.as_ref(), 100).await.unwrap();
-                let part = Part { after: after.as_ref(), upto: upto.as_ref(), ..WHOLE };
-                let (batches, marks) = read(&mut session, &table, &part).await.unwrap();
-                let number = |text: &String| text.parse::<i64>().unwrap();
-                let rows: BTreeMap<i64, i64> =
-                    texts(&batches, &table).iter().map(|row| (number(&row[0]), number(&row[1]))).collect();
-                let edge =
-                    |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.0[0].parse::<i64>().unwrap());
-                chunks.push((edge(&after), edge(&upto), rows, marks));
-                if upto.is_none() {
-                    break;
-                }
-                after = upto;
-            }
-            stop.store(true, Ordering::SeqCst);
-            chunks
-        };
-        let (chunks, (), ()) = tokio::join!(reading, write(&server, 1, &stop), write(&server, 2, &stop));
+            after = upto;
+        }
+        writers.stop().await.unwrap();
         let seen = log(&server).await;
         let mut whole = BTreeMap::new();
         for (after, upto, rows, marks) in &chunks {
@@ -282,10 +261,9 @@ async fn b22_chunks_read_under_writers_are_the_table_once_the_log_is_replayed_ov
     }
 }
 
-/// What writers are told, and tell.
+/// What the writer is told, and tells.
 #[derive(Default)]
 struct Told {
-    stop: AtomicBool,
     /// The table without key is to be left alone …
     quiet: AtomicBool,
     /// … and is from now on.
@@ -293,23 +271,25 @@ struct Told {
 }
 
 /// Writes to a table without key now and then, as long as it may, and to another one in between.
-async fn write_without_key(server: &Server, told: &Told) {
-    use mysql_async::prelude::Queryable;
-    let mut conn = server.conn().await.unwrap();
-    let mut n = 0;
-    while !told.stop.load(Ordering::SeqCst) {
-        n += 1;
-        let twins = n % 9;
-        if told.quiet.load(Ordering::SeqCst) {
-            told.is_quiet.store(true, Ordering::SeqCst);
-        } else {
-            let twice = format!("INSERT INTO d.k VALUES ({twins}), ({twins})");
-            conn.query_drop(format!("{twice}; DELETE FROM d.k WHERE v = {} LIMIT 1", n % 7)).await.unwrap();
+fn write_without_key(server: &Server, told: &Arc<Told>) -> Run {
+    Run::start(&server.root(), 1, Duplicates::Fail, |_| {
+        let (told, mut sent) = (Arc::clone(told), 0_u64..);
+        move || {
+            let at = sent.next().unwrap();
+            let (n, id) = (at / 32, at % 32);
+            if id >= 2 {
+                return format!("REPLACE INTO d.t VALUES ({id}, {n})");
+            }
+            if told.quiet.load(Ordering::SeqCst) {
+                told.is_quiet.store(true, Ordering::SeqCst);
+                return format!("REPLACE INTO d.t VALUES ({id}, {n})");
+            }
+            match id {
+                0 => format!("INSERT INTO d.k VALUES ({0}), ({0})", n % 9),
+                _ => format!("DELETE FROM d.k WHERE v = {} LIMIT 1", n % 7),
+            }
         }
-        for id in 0..30 {
-            conn.query_drop(format!("REPLACE INTO d.t VALUES ({id}, {n})")).await.unwrap();
-        }
-    }
+    })
 }
 
 /// How often each value is in `d.k` after every transaction up to there, by the log.
@@ -338,8 +318,9 @@ async fn b22_a_table_without_key_is_as_of_the_high_mark_unless_it_changed_betwee
             .unwrap();
         let extract = extract(&server, &settings());
         let table = describe(&extract, "k").await;
-        let told = Told::default();
-        let reading = async {
+        let told = Arc::new(Told::default());
+        let writer = write_without_key(&server, &told);
+        let reads = {
             let mut session = extract.open().await.unwrap();
             let mut reads = Vec::new();
             let mut last_write = None;
@@ -369,10 +350,9 @@ async fn b22_a_table_without_key_is_as_of_the_high_mark_unless_it_changed_betwee
                     last_write = Scn::from_binlog(number, offset);
                 }
             }
-            told.stop.store(true, Ordering::SeqCst);
             reads
         };
-        let (reads, ()) = tokio::join!(reading, write_without_key(&server, &told));
+        writer.stop().await.unwrap();
         let seen = log(&server).await;
         let concerns = |changes: &[SeenChange]| {
             changes.iter().any(|c| matches!(c, SeenChange::Row { table, .. } if table.table == "k"))

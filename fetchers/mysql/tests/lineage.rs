@@ -71,31 +71,6 @@ async fn pair(kind: Kind) -> (Server, Server) {
     (Server::start(kind, options(1)).await.unwrap(), Server::start(kind, options(2)).await.unwrap())
 }
 
-async fn replicate(source: &Server, replica: &Server) {
-    let (port, password) = (source.port(), source.root_password());
-    let change = match source.kind().is_mysql() {
-        true => format!(
-            "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root', \
-             SOURCE_PASSWORD='{password}', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1; START REPLICA"
-        ),
-        false => format!(
-            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root', \
-             MASTER_PASSWORD='{password}', MASTER_SSL=0, MASTER_SSL_VERIFY_SERVER_CERT=0, MASTER_USE_GTID=slave_pos; START SLAVE"
-        ),
-    };
-    replica.sql(&change).await.unwrap();
-}
-
-/// Waits until the replica has all that the source has executed.
-async fn catch_up(source: &Server, replica: &Server) {
-    let set = source.gtid_set().await.unwrap();
-    let wait = match source.kind().is_mysql() {
-        true => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', 60)"),
-        false => format!("SELECT MASTER_GTID_WAIT('{set}', 60)"),
-    };
-    assert_eq!(replica.value::<i64>(&wait).await.unwrap(), Some(0), "the replica lags");
-}
-
 async fn stop_replication(replica: &Server) {
     let stop = if replica.kind().is_mysql() { "STOP REPLICA" } else { "STOP SLAVE" };
     replica.sql(stop).await.unwrap();
@@ -144,7 +119,7 @@ async fn promoted(kind: Kind, metadata: &str) {
     for server in [&source, &replica] {
         server.sql(&format!("SET GLOBAL binlog_row_metadata = {metadata}")).await.unwrap();
     }
-    replicate(&source, &replica).await;
+    replica.follow(&source).await.unwrap();
     let bank = Bank::create(source.root(), 20).await.unwrap();
     let address = CutProxy::start(source.address()).await.unwrap();
     let origin = Origin::Server(at(address.address().port(), &source));
@@ -158,7 +133,7 @@ async fn promoted(kind: Kind, metadata: &str) {
     }
     run.wait_committed(600).await;
     run.stop().await.unwrap();
-    catch_up(&source, &replica).await;
+    replica.catch_up(&source).await.unwrap();
     stop_replication(&replica).await;
     let before: HashSet<String> = seen.transactions.iter().map(|t| t.gtid.clone()).collect();
     source.kill();
@@ -182,10 +157,10 @@ async fn promoted(kind: Kind, metadata: &str) {
 async fn l75_a_replica_that_lacks_what_was_read_is_refused_by_name_until_it_has_it() {
     for kind in Kind::ALL {
         let (source, replica) = pair(kind).await;
-        replicate(&source, &replica).await;
+        replica.follow(&source).await.unwrap();
         source.sql(TABLE).await.unwrap();
         source.sql("INSERT INTO d.t VALUES (1)").await.unwrap();
-        catch_up(&source, &replica).await;
+        replica.catch_up(&source).await.unwrap();
         stop_replication(&replica).await;
         source.sql("INSERT INTO d.t VALUES (2), (3)").await.unwrap();
         let seen = read(&source, Start::Earliest, 4).await;
@@ -194,7 +169,7 @@ async fn l75_a_replica_that_lacks_what_was_read_is_refused_by_name_until_it_has_
         let error = refusal(&replica, &checkpoint).await;
         assert_lineage(&error, &["has not executed", missing]);
         replica.sql(if kind.is_mysql() { "START REPLICA" } else { "START SLAVE" }).await.unwrap();
-        catch_up(&source, &replica).await;
+        replica.catch_up(&source).await.unwrap();
         source.sql("INSERT INTO d.t VALUES (4)").await.unwrap();
         let tail = read(&replica, Start::At(checkpoint), 1).await;
         assert_eq!(changes(&tail), 1, "{kind}");
@@ -205,15 +180,15 @@ async fn l75_a_replica_that_lacks_what_was_read_is_refused_by_name_until_it_has_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l75_a_transaction_that_only_the_replica_has_is_delivered_by_the_replica() {
     let (source, replica) = pair(Kind::MySql).await;
-    replicate(&source, &replica).await;
+    replica.follow(&source).await.unwrap();
     source.sql(TABLE).await.unwrap();
     source.sql("INSERT INTO d.t VALUES (1)").await.unwrap();
-    catch_up(&source, &replica).await;
+    replica.catch_up(&source).await.unwrap();
     replica.sql("INSERT INTO d.t VALUES (100)").await.unwrap();
     source.sql("INSERT INTO d.t VALUES (2)").await.unwrap();
     let seen = read(&source, Start::Earliest, 4).await;
     source.sql("INSERT INTO d.t VALUES (3)").await.unwrap();
-    catch_up(&source, &replica).await;
+    replica.catch_up(&source).await.unwrap();
     let tail = read(&replica, Start::At(checkpoint(&seen)), 2).await;
     let own: String = replica.value("SELECT @@server_uuid").await.unwrap().unwrap();
     let of_own: Vec<bool> = tail.transactions.iter().map(|t| t.gtid.starts_with(&own)).collect();
@@ -271,9 +246,9 @@ async fn l71_l75_a_reset_server_is_another_history_for_whoever_reads_and_whoever
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l78_a_mariadb_history_that_parted_is_refused_although_its_numbers_are_higher() {
     let (source, replica) = pair(Kind::MariaDb).await;
-    replicate(&source, &replica).await;
+    replica.follow(&source).await.unwrap();
     source.sql(TABLE).await.unwrap();
-    catch_up(&source, &replica).await;
+    replica.catch_up(&source).await.unwrap();
     stop_replication(&replica).await;
     source.sql("INSERT INTO d.t VALUES (1)").await.unwrap();
     replica.sql("INSERT INTO d.t VALUES (2); INSERT INTO d.t VALUES (3)").await.unwrap();

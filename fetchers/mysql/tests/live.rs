@@ -103,7 +103,7 @@ async fn l73_l87_an_idle_server_moves_readers_on_and_a_transaction_comes_at_once
             .await
             .unwrap();
         let mut options = user(&server);
-        options.heartbeat = std::time::Duration::from_millis(200);
+        options.heartbeat = std::time::Duration::from_secs(1);
         let origin = Origin::Server(options);
         let mut fetcher = MySqlFetcher::open("test", origin, Start::Now, only("none")).await.unwrap();
         server.sql("INSERT INTO d.t VALUES (1); INSERT INTO d.t VALUES (2)").await.unwrap();
@@ -288,15 +288,8 @@ async fn l77_a_replica_of_the_same_lineage_continues_as_a_new_timeline() {
     let seen = conformance::read(&mut open(&server, Start::Earliest).await.unwrap(), 3).await.unwrap();
     let checkpoint = seen.windows.last().unwrap().checkpoint();
     server.sql("INSERT INTO d.t VALUES (2)").await.unwrap();
-    let change = format!(
-        "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, SOURCE_USER='root', SOURCE_PASSWORD='{}', \
-         SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1; START REPLICA",
-        server.port(),
-        server.root_password()
-    );
-    replica.sql(&change).await.unwrap();
-    let set = server.gtid_set().await.unwrap();
-    replica.value::<i64>(&format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', 60)")).await.unwrap();
+    replica.follow(&server).await.unwrap();
+    replica.catch_up(&server).await.unwrap();
 
     let password = Password::new(replica.root_password());
     let origin = Origin::Server(ServerOptions::new("127.0.0.1", replica.port(), "root", password));
@@ -306,7 +299,7 @@ async fn l77_a_replica_of_the_same_lineage_continues_as_a_new_timeline() {
     let timeline = &tail.windows[0].timeline;
     assert_eq!(timeline.number, checkpoint.position.timeline + 1);
     assert_ne!(timeline.server.as_ref(), checkpoint.server);
-    assert_eq!(*tail.windows.last().unwrap().executed, *set);
+    assert_eq!(*tail.windows.last().unwrap().executed, *server.gtid_set().await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

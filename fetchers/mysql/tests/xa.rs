@@ -352,7 +352,7 @@ async fn l53_empty_and_declined_ones_move_readers_on_and_savepoints_within_one_h
             Server::USER,
             Password::new(server.user_password()),
         );
-        options.heartbeat = std::time::Duration::from_millis(200);
+        options.heartbeat = std::time::Duration::from_secs(1);
         let settings = settings(only("d"), directory.path());
         let mut fetcher =
             MySqlFetcher::open("test", Origin::Server(options), Start::Earliest, settings).await.unwrap();

@@ -1,4 +1,4 @@
-//! Times as a configuration writes them.
+//! Times as a configuration writes them, and positions as numbers.
 
 use tidemill_servers::Server;
 
@@ -10,4 +10,12 @@ pub async fn utc(server: &Server, us: i64) -> String {
     );
     let seconds: String = server.value(&query).await.expect("the server answers").expect("a time is no NULL");
     format!("{seconds}.{fraction:06}Z")
+}
+
+/// The SCN behind everything that is committed.
+pub async fn end(server: &Server) -> u64 {
+    let (file, offset) = server.binlog_end().await.expect("the server answers");
+    let number: u64 =
+        file.rsplit('.').next().and_then(|number| number.parse().ok()).expect("files are numbered");
+    number << 40 | offset
 }

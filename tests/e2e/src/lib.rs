@@ -9,7 +9,7 @@ mod relay;
 mod storage;
 
 pub use built::{Built, Keyed, Rows};
-pub use clock::utc;
+pub use clock::{end, utc};
 pub use committed::Committed;
 pub use instance::{Change, Folder, Instance, Output, server_source};
 pub use relay::{Answer, Follow, Relay, examples, free_port, python};

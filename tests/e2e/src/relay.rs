@@ -2,7 +2,6 @@
 //! through our own client.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -13,8 +12,7 @@ use crate::{Folder, Instance, Output};
 
 /// A port of loopback that nobody listens on.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").port()
+    tidemill_servers::free_port().expect("loopback has a free port")
 }
 
 /// A relay that serves.

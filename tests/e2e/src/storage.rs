@@ -1,7 +1,7 @@
 //! Snapshot storage as a test sees it: what `tidemill verify` finds, and what strangers' tools read in the folder `lake`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -16,7 +16,7 @@ impl Folder {
 
     /// What `tidemill verify` found, by table.
     pub fn verified(&self) -> BTreeMap<String, Value> {
-        let output = self.run(&["verify", "--json", "--patience", "60 s"]);
+        let output = self.run(&["verify", "--json"]);
         let parse = |line: &String| {
             let report: Value = serde_json::from_str(line).expect("a report is JSON");
             (report["table"].as_str().expect("it names its table").to_owned(), report)
@@ -26,16 +26,41 @@ impl Folder {
         reports
     }
 
-    /// Fails unless these tables, and no others, are stored and are what their source has.
+    /// Fails unless these tables, and no others, are stored and are what their source has. Nobody writes to it.
     pub fn assert_equal(&self, tables: &[&str]) {
+        for (table, report) in self.assert_no_difference(tables) {
+            assert_eq!(report["unjudged"].as_array(), Some(&Vec::new()), "{table}: {report}");
+        }
+    }
+
+    /// The same while others write: what they change in every round of the comparison is not judged.
+    pub fn assert_no_difference(&self, tables: &[&str]) -> BTreeMap<String, Value> {
         let reports = self.verified();
         assert_eq!(reports.keys().collect::<Vec<_>>(), tables, "the tables that are stored");
-        for (table, report) in reports {
-            let nothing = Some(&Vec::new());
-            assert_eq!(report["differences"].as_array(), nothing, "{table}: {report}");
-            assert_eq!(report["unjudged"].as_array(), nothing, "{table}: {report}");
+        for (table, report) in &reports {
+            assert_eq!(report["differences"].as_array(), Some(&Vec::new()), "{table}: {report}");
             assert!(report["rows"].as_u64() > Some(0), "{table}: {report}");
         }
+        reports
+    }
+
+    /// The newest manifest of source `shop`; none before the first.
+    pub fn manifest(&self) -> Option<Value> {
+        let manifests = std::fs::read_dir(self.path().join("lake/shop/_meta/manifest")).ok()?;
+        let manifests = manifests.map(|entry| entry.expect("the folder is readable").path());
+        let newest = manifests.filter(|path| path.extension() == Some("json".as_ref())).max()?;
+        Some(read_json(&newest))
+    }
+
+    /// The states of the tables of source `shop` in its newest manifest.
+    pub fn states(&self) -> BTreeMap<String, Value> {
+        let Some(manifest) = self.manifest() else { return BTreeMap::new() };
+        let tables = manifest["tables"].as_object().expect("a manifest has tables");
+        let state = |table: &Value| {
+            let path = table["state"]["path"].as_str().expect("a table has a state");
+            read_json(&self.path().join("lake/shop").join(path))
+        };
+        tables.iter().map(|(name, table)| (name.clone(), state(table))).collect()
     }
 
     /// What a Python script prints, as JSON; it runs in the folder, with DuckDB and PyArrow.
@@ -63,4 +88,9 @@ impl Folder {
         );
         serde_json::from_value(self.python(&script)).expect("columns and rows")
     }
+}
+
+/// An object of the storage. It is there whole as soon as it has its name, and stays for hours after the last that names it.
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("it is readable")).expect("it is JSON")
 }

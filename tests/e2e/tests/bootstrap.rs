@@ -3,14 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
-use tidemill_e2e::{Folder, Instance, python};
+use tidemill_e2e::{Folder, Instance};
+use tidemill_servers::workload::{Duplicates, Random, Run};
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
 
@@ -48,48 +44,12 @@ async fn fill(server: &Server, rows: u64) {
         .unwrap();
 }
 
-/// Writes to the tables of [`fill`] until it is stopped.
-struct Writers {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Writers {
-    async fn start(server: &Server, count: u64, rows: u64) -> Writers {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut tasks = vec![];
-        for writer in 0..count {
-            let mut conn = server.conn().await.unwrap();
-            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
-            tasks.push(tokio::spawn(async move {
-                let mut seed = writer + 1;
-                let mut random = |below: u64| {
-                    seed =
-                        seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    (seed >> 33) % below
-                };
-                while !stop.load(Ordering::Relaxed) {
-                    let statement = statement(random(8), random(rows * 2), random(1000));
-                    match conn.query_drop(statement).await {
-                        // Two writers may meet: what a server then refuses is no change.
-                        Ok(()) | Err(mysql_async::Error::Server(_)) => {}
-                        Err(_) => break,
-                    }
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            }));
-        }
-        Writers { stop, done, tasks }
-    }
-
-    async fn stop(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        for task in self.tasks {
-            task.await.unwrap();
-        }
-        self.done.load(Ordering::Relaxed)
-    }
+/// Writes to the tables of [`fill`] until it is stopped. A row may get the key of another one: that is refused, and no change.
+fn write(server: &Server, writers: usize, rows: u64) -> Run {
+    Run::start(&server.root(), writers, Duplicates::PassOver, |writer| {
+        let mut random = Random::new(writer as u64);
+        move || statement(random.below(8), random.below(rows * 2), random.below(1000))
+    })
 }
 
 fn statement(kind: u64, id: u64, n: u64) -> String {
@@ -105,32 +65,7 @@ fn statement(kind: u64, id: u64, n: u64) -> String {
     }
 }
 
-fn run(folder: &Folder, arguments: &[&str]) -> tidemill_e2e::Output {
-    block_in_place(|| folder.start(arguments).wait())
-}
-
-/// What `tidemill verify` found, by table.
-fn verified(folder: &Folder) -> BTreeMap<String, Value> {
-    let output = run(folder, &["verify", "--json", "--patience", "60 s"]);
-    let parse = |line: &String| {
-        let report: Value = serde_json::from_str(line).unwrap();
-        (report["table"].as_str().unwrap().to_owned(), report)
-    };
-    let reports: BTreeMap<_, _> = output.lines.iter().map(parse).collect();
-    assert!(!reports.is_empty(), "{}", output.errors);
-    reports
-}
-
-fn assert_equal(folder: &Folder) {
-    let reports = verified(folder);
-    assert_eq!(reports.len(), 4, "{reports:?}");
-    for (table, report) in reports {
-        let nothing = Some(&Vec::new());
-        assert_eq!(report["differences"].as_array(), nothing, "{table}: {report}");
-        assert_eq!(report["unjudged"].as_array(), nothing, "{table}: {report}");
-        assert!(report["rows"].as_u64() > Some(0), "{table}: {report}");
-    }
-}
+const STORED: &[&str] = &["t.items", "t.log", "t.pairs", "t.words"];
 
 /// Rows, the sum of a column and the number of its values, as DuckDB reads the newest version of a table.
 fn by_duckdb(folder: &Folder, table: &str, sum: &str) -> (u64, String) {
@@ -140,9 +75,7 @@ fn by_duckdb(folder: &Folder, table: &str, sum: &str) -> (u64, String) {
          rows = duckdb.sql(\"SELECT count(*), sum({sum})::VARCHAR FROM read_parquet('lake/shop/{table}/\" + at['path'] + \"/*.parquet')\")\n\
          print(json.dumps(rows.fetchall()[0]))"
     );
-    let output = Command::new(python()).args(["-c", &script]).current_dir(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let row: (u64, Option<String>) = serde_json::from_slice(&output.stdout).unwrap();
+    let row: (u64, Option<String>) = serde_json::from_value(folder.python(&script)).unwrap();
     (row.0, row.1.unwrap_or_default())
 }
 
@@ -153,18 +86,16 @@ async fn copied_under_writers(kind: Kind) {
     fill(&server, 6000).await;
     let folder = Folder::new("");
     folder.configure(&format!("{}start = \"now\"\n{STORAGE}", folder.source("shop", &server)));
-    let writers = Writers::start(&server, 12, 6000).await;
-    let cloned = run(&folder, &["clone"]);
+    let writers = write(&server, 12, 6000);
+    let cloned = block_in_place(|| folder.run(&["clone"]));
     assert!(cloned.status.success(), "{}", cloned.errors);
     // The service goes on where the clone ended, under the same writers.
     let mut up = folder.up();
-    let during = writers.done.load(Ordering::Relaxed);
-    while writers.done.load(Ordering::Relaxed) < during + 2000 {
-        tokio::task::yield_now().await;
-    }
-    assert_equal(&folder);
-    assert!(writers.stop().await > during);
-    assert_equal(&folder);
+    let during = writers.committed();
+    writers.wait_more(2000).await;
+    block_in_place(|| folder.assert_no_difference(STORED));
+    assert!(writers.stop().await.unwrap() > during);
+    block_in_place(|| folder.assert_equal(STORED));
     let (rows, sum): (u64, String) = server
         .rows("SELECT count(*), CAST(sum(amount) AS CHAR) FROM t.items")
         .await
@@ -203,9 +134,9 @@ async fn b56_ten_differences_planted_under_writers_are_found_and_no_others() {
     fill(&server, 3000).await;
     let folder = Folder::new("");
     folder.configure(&format!("{}start = \"now\"\n{STORAGE}", folder.source("shop", &server)));
-    assert!(run(&folder, &["clone"]).status.success());
+    assert!(block_in_place(|| folder.run(&["clone"])).status.success());
     let mut up = folder.up();
-    let writers = Writers::start(&server, 4, 3000).await;
+    let writers = write(&server, 4, 3000);
     // Changes that the log does not tell, on rows that no writer touches.
     let planted = "SET SESSION sql_log_bin = 0;
         INSERT INTO t.items VALUES (-1, 'x', 1, NULL, NULL), (-2, 'x', 1, NULL, NULL), (-3, 'x', 1, NULL, NULL);
@@ -213,7 +144,7 @@ async fn b56_ten_differences_planted_under_writers_are_found_and_no_others() {
         INSERT INTO t.pairs VALUES (100, 'a', 1), (101, 'b', 1), (102, 'c', 1), (103, 'd', 1);";
     server.sql(planted).await.unwrap();
     wait_until(|| folder.path().join("lake/shop/t.items/LATEST.json").exists(), &mut up);
-    let reports = verified(&folder);
+    let reports = block_in_place(|| folder.verified());
     let found = |table: &str| -> Vec<(String, String)> {
         let differences = reports[table]["differences"].as_array().unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -226,6 +157,6 @@ async fn b56_ten_differences_planted_under_writers_are_found_and_no_others() {
     assert_eq!(found("t.words"), missing(&["#1", "#2", "#3"]));
     assert_eq!(found("t.pairs"), missing(&["100, 61", "101, 62", "102, 63", "103, 64"]));
     assert_eq!(found("t.log"), missing(&[]));
-    writers.stop().await;
+    writers.stop().await.unwrap();
     assert!(block_in_place(|| up.terminate()).status.success());
 }

@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
-use tidemill_e2e::{Built, Folder, Instance, Keyed, Relay, free_port};
+use tidemill_e2e::{Built, Folder, Instance, Keyed, Relay, end, free_port};
+use tidemill_servers::workload::{Duplicates, Run};
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
 
@@ -82,43 +80,12 @@ fn statement(n: u64, rows: u64) -> String {
     }
 }
 
-/// Makes statements until it is stopped.
-struct Writer {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Writer {
-    async fn start(server: &Server, first: u64, rows: u64) -> Writer {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(first)));
-        let mut conn = server.conn().await.unwrap();
-        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&done));
-        let task = tokio::spawn(async move {
-            while !stopped.load(Ordering::Relaxed) {
-                match conn.query_drop(statement(count.load(Ordering::Relaxed), rows)).await {
-                    // A row may get the key of another one: what a server then refuses is no change.
-                    Ok(()) | Err(mysql_async::Error::Server(_)) => {}
-                    Err(error) => panic!("{error}"),
-                }
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        Writer { stop, done, task }
-    }
-
-    async fn stop(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap();
-        self.done.load(Ordering::Relaxed)
-    }
-}
-
-/// The position behind everything that is committed.
-async fn end(server: &Server) -> u64 {
-    let (file, offset) = server.binlog_end().await.unwrap();
-    let number: u64 = file.rsplit('.').next().unwrap().parse().unwrap();
-    number << 40 | offset
+/// Makes statements until it is stopped. A row may get the key of another one: that is refused, and no change.
+fn write(server: &Server, rows: u64) -> Run {
+    Run::start(&server.root(), 1, Duplicates::PassOver, move |_| {
+        let mut numbers = 0..;
+        move || statement(numbers.next().unwrap(), rows)
+    })
 }
 
 /// How many tables were copied, as metrics say.
@@ -171,7 +138,7 @@ async fn copied_while_others_write(kind: Kind) {
     let source = format!("{}start = \"now\"\n", folder.source("shop", &server));
     let relay = format!("[relay]\nlisten = \"127.0.0.1:{port}\"\n");
     folder.configure(&format!("{source}{POLICY}{relay}{SUBSCRIPTION}{FILTER}"));
-    let writer = Writer::start(&server, 0, ROWS).await;
+    let writer = write(&server, ROWS);
     let mut up = block_in_place(|| folder.serve("up", port));
     let mut built = Built::new(TABLES);
     while built.streamed < 300 {
@@ -179,7 +146,7 @@ async fn copied_while_others_write(kind: Kind) {
         assert!(!change.0.to_string().contains("canary"), "{}", change.0);
         built.take(&change);
     }
-    writer.stop().await;
+    writer.stop().await.unwrap();
     take_until_now(&server, &mut up.instance, &mut built, -1).await;
     assert_equal(&built, &server).await;
     assert!(built.others["r t.items"] >= ROWS * 9 / 10, "{:?}", built.others);
@@ -217,7 +184,7 @@ async fn killed_again_and_again(kind: Kind) {
     folder.write("people.key", b"a key for pseudonyms");
     let source = format!("{}start = \"now\"\n", folder.source("shop", &server));
     folder.configure(&format!("{source}{POLICY}{SUBSCRIPTION}{FILTER}"));
-    let writer = Writer::start(&server, 0, ROWS).await;
+    let writer = write(&server, ROWS);
     let (mut built, mut kills) = (Built::new(TABLES), 0);
     while kills < 4 {
         let mut up = folder.up();
@@ -234,7 +201,7 @@ async fn killed_again_and_again(kind: Kind) {
     while built.streamed < 100 {
         built.take(&block_in_place(|| up.change()).expect("it runs"));
     }
-    writer.stop().await;
+    writer.stop().await.unwrap();
     take_until_now(&server, &mut up, &mut built, -1).await;
     assert_equal(&built, &server).await;
     // Rows that moved to another key while tables were read come twice; a chunk that was printed and not committed, too.
@@ -266,8 +233,10 @@ async fn mirrored(kind: Kind) {
     let relay = format!("[relay]\nlisten = \"127.0.0.1:{port}\"\n");
     let print = "{ module = \"builtin:print\", grants = [\"stdout\"] }";
     let subscription = SUBSCRIPTION.replace(print, "{ module = \"builtin:mirror\" }");
-    folder.configure(&format!("{source}{relay}{subscription}"));
-    let writer = Writer::start(&server, 0, ROWS).await;
+    // The first one takes longer than the test takes to look at it.
+    let slow = subscription.replace("chunk_rows = 250", "chunk_rows = 250, rows_per_second = 1000");
+    folder.configure(&format!("{source}{relay}{slow}"));
+    let writer = write(&server, ROWS);
     let mut killed = block_in_place(|| folder.serve("up", port));
     block_in_place(|| {
         killed.wait_for("metrics", |answer| answer.body.contains("table=\"t.pairs\"} 0"));
@@ -275,13 +244,14 @@ async fn mirrored(kind: Kind) {
     });
     let within = folder.committed().checkpoint("replica");
     assert!(within.is_none_or(|at| at.phase != tidemill_event::Phase::Stream), "it was killed under way");
+    folder.configure(&format!("{source}{relay}{subscription}"));
     let mut up = block_in_place(|| folder.serve("up", port));
     block_in_place(|| {
         while copied(&up) < 4.0 {
             up.wait_for("healthz", |answer| answer.status == 200);
         }
     });
-    writer.stop().await;
+    writer.stop().await.unwrap();
     let end = end(&server).await;
     block_in_place(|| up.wait_scn("subscriptions", "replica", end));
     let ended = block_in_place(|| up.terminate());
@@ -380,12 +350,12 @@ async fn a_consumer_of_a_relay_is_given_a_copy_of_the_server_that_the_relay_foll
         let checked = block_in_place(|| folder.run(&["check"]));
         assert_eq!(checked.status.success(), is_well, "{}", checked.lines.join("\n"));
     }
-    let writer = Writer::start(&server, 0, ROWS).await;
+    let writer = write(&server, ROWS);
     let (mut up, mut built) = (folder.up(), Built::new(TABLES));
     while built.streamed < 100 {
         built.take(&block_in_place(|| up.change()).expect("it runs"));
     }
-    writer.stop().await;
+    writer.stop().await.unwrap();
     take_until_now(&server, &mut up, &mut built, -1).await;
     for table in TABLES {
         let expected = table.at_source(&server, "true", &[]).await;

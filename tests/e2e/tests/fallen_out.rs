@@ -5,12 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mysql_async::prelude::Queryable;
-use serde_json::Value;
-use tidemill_e2e::{Built, Folder, Instance, Keyed, Rows};
+use tidemill_e2e::{Built, Folder, Instance, Keyed, Rows, end};
+use tidemill_servers::workload::{Duplicates, Run};
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
 
@@ -68,40 +66,12 @@ fn statement(n: u64, rows: u64) -> String {
     }
 }
 
-/// Makes statements until it is stopped.
-struct Writer {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Writer {
-    async fn start(server: &Server, first: u64, rows: u64) -> Writer {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(first)));
-        let mut conn = server.conn().await.unwrap();
-        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&done));
-        let task = tokio::spawn(async move {
-            while !stopped.load(Ordering::Relaxed) {
-                let n = count.fetch_add(1, Ordering::Relaxed);
-                conn.query_drop(statement(n, rows)).await.unwrap();
-            }
-        });
-        Writer { stop, done, task }
-    }
-
-    /// Waits for that many statements more.
-    async fn more(&self, statements: u64) {
-        let end = self.done.load(Ordering::Relaxed) + statements;
-        while self.done.load(Ordering::Relaxed) < end && !self.task.is_finished() {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn stop(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap();
-        self.done.load(Ordering::Relaxed)
-    }
+/// Makes the statements of the numbers from `first` on, until it is stopped.
+fn write(server: &Server, first: u64, rows: u64) -> Run {
+    Run::start(&server.root(), 1, Duplicates::Fail, move |_| {
+        let mut numbers = first..;
+        move || statement(numbers.next().unwrap(), rows)
+    })
 }
 
 /// The source's tables as the consumer's lines would have them.
@@ -115,18 +85,8 @@ async fn at_source(server: &Server) -> BTreeMap<String, Rows> {
 
 /// How far storage has followed: the SCN of what is durable there.
 fn stored(folder: &Folder) -> u64 {
-    let manifests = std::fs::read_dir(folder.path().join("lake/shop/_meta/manifest")).unwrap();
-    let manifests = manifests.map(|entry| entry.unwrap().path());
-    let newest = manifests.filter(|path| path.extension() == Some("json".as_ref())).max().unwrap();
-    let manifest: Value = serde_json::from_slice(&std::fs::read(newest).unwrap()).unwrap();
+    let manifest = folder.manifest().expect("its tables are copied");
     manifest["logged"]["position"][1].as_u64().unwrap()
-}
-
-/// The position behind everything that is committed.
-async fn end(server: &Server) -> u64 {
-    let (file, offset) = server.binlog_end().await.unwrap();
-    let number: u64 = file.rsplit('.').next().unwrap().parse().unwrap();
-    number << 40 | offset
 }
 
 /// The SCN after which the log on disk begins: what its oldest segment is called by.
@@ -172,13 +132,13 @@ async fn falls_out_and_comes_back(kind: Kind) {
     assert!(cloned.status.success(), "{}", cloned.errors);
 
     let (mut built, mut marker) = (Built::new(KEYS), 0);
-    let writer = Writer::start(&server, 0, ROWS).await;
+    let writer = write(&server, 0, ROWS);
     let mut up = folder.up();
     while built.streamed < 500 {
         let change = block_in_place(|| up.change()).expect("it runs");
         built.take(&change);
     }
-    let done = writer.stop().await;
+    let mut done = writer.stop().await.unwrap();
     take_until_the_end(&server, &mut up, &mut built, &mut marker).await;
     assert_eq!(built.rows, at_source(&server).await, "after the snapshot and the first of the stream");
     assert!(built.others["r t.items"] >= 1000 && built.others["r t.events"] >= 3, "{:?}", built.others);
@@ -191,12 +151,11 @@ async fn falls_out_and_comes_back(kind: Kind) {
     // Only storage runs, until the log no longer has what follows its place.
     folder.configure(&format!("{source}{LITTLE}{STORAGE}"));
     let mut storing = folder.up();
-    let mut done = done;
     server.sql("TRUNCATE t.short; INSERT INTO t.short VALUES (3, 33), (4, 44)").await.unwrap();
     while kept_after(&folder) <= stood.position.scn.0 {
-        let writer = Writer::start(&server, done, ROWS).await;
-        writer.more(200).await;
-        done = writer.stop().await;
+        let writer = write(&server, done, ROWS);
+        writer.wait_more(200).await;
+        done += writer.stop().await.unwrap();
         let end = end(&server).await;
         while stored(&folder) < end {
             assert!(storing.ended().is_none(), "it goes on");
@@ -210,13 +169,13 @@ async fn falls_out_and_comes_back(kind: Kind) {
     // It comes back while others write.
     folder.configure(&subscribed);
     let (streamed, snapshot) = (built.streamed, std::mem::take(&mut built.others));
-    let writer = Writer::start(&server, done, ROWS).await;
+    let writer = write(&server, done, ROWS);
     let mut up = folder.up();
     while built.streamed < streamed + 200 {
         let change = block_in_place(|| up.change()).expect("it runs");
         built.take(&change);
     }
-    writer.stop().await;
+    writer.stop().await.unwrap();
     take_until_the_end(&server, &mut up, &mut built, &mut marker).await;
     assert_eq!(built.rows, at_source(&server).await, "after the deltas and the stream");
     println!("snapshot {snapshot:?}, deltas {:?}, of the stream {}", built.others, built.streamed);

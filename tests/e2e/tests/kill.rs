@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use tidemill_digest::{Digest, Row, Value};
-use tidemill_e2e::{Change, Folder, Output, free_port};
+use tidemill_e2e::{Change, Folder, Output, end, free_port};
 use tidemill_servers::workload::Bank;
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
@@ -188,9 +188,8 @@ async fn kill_the_relay_in_a_loop(subscriber: &[&str], to_the_end: &[&str]) {
         }
     }
     let acknowledged = run.stop().await.unwrap();
-    let (file, offset) = server.binlog_end().await.unwrap();
-    let number: u64 = file.rsplit('.').next().unwrap().parse().unwrap();
-    block_in_place(|| relay.wait_scn("sources", "bank", number << 40 | offset));
+    let end = end(&server).await;
+    block_in_place(|| relay.wait_scn("sources", "bank", end));
     block_in_place(|| replica.take_all(&instance.terminate()));
     let output = block_in_place(|| folder.start(to_the_end).wait());
     assert!(output.status.success(), "{}", output.errors);

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::Value;
-use tidemill_e2e::{Change, Folder, Output, Relay, free_port, utc};
+use tidemill_e2e::{Change, Folder, Output, Relay, end, free_port, utc};
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
 
@@ -17,13 +17,6 @@ async fn table(kind: Kind) -> Server {
 
 async fn insert(server: &Server, id: i64) {
     server.sql(&format!("INSERT INTO t.n VALUES ({id}, 'note {id}')")).await.unwrap();
-}
-
-/// The position behind everything that is committed.
-async fn end(server: &Server) -> u64 {
-    let (file, offset) = server.binlog_end().await.unwrap();
-    let number: u64 = file.rsplit('.').next().unwrap().parse().unwrap();
-    number << 40 | offset
 }
 
 fn relay_table(port: u16) -> String {

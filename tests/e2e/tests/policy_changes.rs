@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
-
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 use tidemill_e2e::{Folder, Instance};
@@ -24,18 +22,6 @@ fn config(folder: &Folder, server: &Server, tables: &str, pace: &str) -> String 
 const FAST: &str = "flush_every = \"200 ms\"\napply_every = \"500 ms\"\npublish_every = \"1 s\"";
 /// What is followed stays in the log.
 const NEVER: &str = "flush_every = \"1 h\"\napply_every = \"1 h\"\npublish_every = \"1 h\"";
-
-/// The newest manifest, and the states of its tables.
-fn head(folder: &Folder) -> serde_json::Map<String, Value> {
-    let shop = folder.path().join("lake/shop");
-    let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).unwrap()).unwrap();
-    let manifests = std::fs::read_dir(shop.join("_meta/manifest")).unwrap();
-    let manifests = manifests.map(|entry| entry.unwrap().path());
-    let newest = manifests.filter(|path| path.extension() == Some("json".as_ref())).max().unwrap();
-    let tables = read(&newest)["tables"].as_object().unwrap().clone();
-    let state = |table: &Value| read(&shop.join(table["state"]["path"].as_str().unwrap()));
-    tables.iter().map(|(name, table)| (name.clone(), state(table))).collect()
-}
 
 fn holds(bytes: &[u8], word: &str) -> bool {
     bytes.windows(word.len()).any(|window| window == word.as_bytes())
@@ -101,10 +87,10 @@ async fn b30_a_policy_that_changes_costs_the_tables_that_it_decides_otherwise_ab
     };
     let is_decided = |table: &Value| table["policy"].as_str().unwrap().contains(':');
     block_in_place(|| {
-        wait_until(&mut up, || in_log(&folder) && head(&folder).values().all(is_decided));
+        wait_until(&mut up, || in_log(&folder) && folder.states().values().all(is_decided));
         up.kill();
     });
-    let before = head(&folder);
+    let before = folder.states();
     assert_eq!(before.keys().collect::<Vec<_>>(), ["t.made", "t.orders", "t.people", "t.words"]);
     server
         .sql("DELETE FROM t.people WHERE id = 5; UPDATE t.late SET w = 'and after' WHERE id = 2")
@@ -132,7 +118,7 @@ async fn b30_a_policy_that_changes_costs_the_tables_that_it_decides_otherwise_ab
         wait_until(&mut up, || folder.latest("t.late").exists() && masked());
         folder.assert_equal(&["t.late", "t.made", "t.orders", "t.people"]);
     });
-    let after = head(&folder);
+    let after = folder.states();
     assert_eq!(after.keys().collect::<Vec<_>>(), ["t.late", "t.made", "t.orders", "t.people"]);
     // Consolidated deltas begin anew with a copy that is made anew.
     for table in ["t.orders", "t.made"] {

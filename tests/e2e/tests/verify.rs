@@ -3,12 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mysql_async::prelude::Queryable;
 use serde_json::Value;
 use tidemill_e2e::{Folder, Instance, free_port};
+use tidemill_servers::workload::{Duplicates, Random, Run};
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
 
@@ -98,47 +96,12 @@ fn planted() -> Found {
     ])
 }
 
-/// Writers of rows from 0 on.
-struct Writers {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Writers {
-    async fn start(server: &Server, count: u64) -> Writers {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut tasks = vec![];
-        for writer in 0..count {
-            let mut conn = server.conn().await.unwrap();
-            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
-            tasks.push(tokio::spawn(async move {
-                let mut seed = writer + 1;
-                let mut random = |below: u64| {
-                    seed =
-                        seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    (seed >> 33) % below
-                };
-                while !stop.load(Ordering::Relaxed) {
-                    match conn.query_drop(statement(random(6), random(1000), random(1000))).await {
-                        // Two writers may meet: what a server then refuses is no change.
-                        Ok(()) | Err(mysql_async::Error::Server(_)) => {}
-                        Err(_) => break,
-                    }
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            }));
-        }
-        Writers { stop, done, tasks }
-    }
-
-    async fn stop(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        for task in self.tasks {
-            task.await.unwrap();
-        }
-        self.done.load(Ordering::Relaxed)
-    }
+/// Writes to rows from 0 on. A row may get the key of another one: that is refused, and no change.
+fn write(server: &Server) -> Run {
+    Run::start(&server.root(), 4, Duplicates::PassOver, |writer| {
+        let mut random = Random::new(writer as u64);
+        move || statement(random.below(6), random.below(1000), random.below(1000))
+    })
 }
 
 fn statement(kind: u64, id: u64, n: u64) -> String {
@@ -155,7 +118,7 @@ fn statement(kind: u64, id: u64, n: u64) -> String {
 
 /// What `tidemill verify` prints, and whether it says that all is well.
 fn reports(folder: &Folder) -> (Vec<Value>, bool) {
-    let arguments = ["verify", "--subscription", "copy", "--json", "--patience", "60 s"];
+    let arguments = ["verify", "--subscription", "copy", "--json"];
     let output = block_in_place(|| folder.run(&arguments));
     let reports = output.lines.iter().map(|line| serde_json::from_str(line).unwrap());
     (reports.collect(), output.status.success())
@@ -208,16 +171,16 @@ async fn ten_differences(kind: Kind) {
     let (found, is_well) = verified(&folder, false);
     assert_eq!(found.into_values().collect::<Vec<_>>(), [none.clone(), none]);
     assert!(is_well);
-    let writers = Writers::start(&server, 4).await;
+    let writers = write(&server);
     server.sql(PLANTED).await.unwrap();
-    let before = writers.done.load(Ordering::Relaxed);
+    let before = writers.committed();
     for _ in 0..2 {
         let (found, is_well) = verified(&folder, true);
         assert_eq!(found, planted());
         assert!(!is_well);
     }
-    assert!(writers.done.load(Ordering::Relaxed) > before, "they wrote all the while");
-    writers.stop().await;
+    assert!(writers.committed() > before, "they wrote all the while");
+    writers.stop().await.unwrap();
     assert_eq!(verified(&folder, false).0, planted());
     // Nobody runs it any more: the command reads the output itself.
     let ended = block_in_place(|| up.terminate());

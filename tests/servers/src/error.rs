@@ -35,6 +35,18 @@ pub enum ServerError {
         /// The last lines of the server's own log.
         log: String,
     },
+    /// The server did not come as far as it should.
+    #[error("{kind} has not reached {what} in {seconds} s; the end of its log:\n{log}")]
+    Behind {
+        /// Which server.
+        kind: Kind,
+        /// Where it should be.
+        what: String,
+        /// How long that was waited for.
+        seconds: u64,
+        /// The last lines of the server's own log.
+        log: String,
+    },
     /// The server refused a connection or a statement.
     #[error("{kind} refused `{statement}`; the end of its log:\n{log}")]
     Query {

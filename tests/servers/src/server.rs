@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// Ample for a loaded machine; only a server that hangs comes near.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(180);
 /// After which an orderly shutdown becomes a kill.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(180);
 /// Below the range from which the kernel takes ports for outgoing connections, so that a port is still free at a restart.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 const PORT_TRIES: u32 = 20;
@@ -405,7 +405,9 @@ fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn free_port() -> io::Result<u16> {
+/// A port of loopback that nobody listens on, and that nobody has for an outgoing connection: a process that ends and comes back
+/// finds it free.
+pub fn free_port() -> io::Result<u16> {
     loop {
         let port = PORTS.start + u16::from_le_bytes(random_bytes()?) % (PORTS.end - PORTS.start);
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {

@@ -8,7 +8,8 @@ mod shop;
 
 pub use backlog::{Backlog, BacklogCount};
 pub use bank::Bank;
-pub use run::Run;
+pub use random::Random;
+pub use run::{Duplicates, Run};
 pub use shop::Shop;
 
 use mysql_async::{Conn, prelude::Queryable};

@@ -4,7 +4,7 @@
 
 use tidemill_servers::{
     Kind, MySql, Options, Server,
-    workload::{Backlog, Bank, Shop},
+    workload::{Backlog, Bank, Duplicates, Random, Run, Shop},
 };
 
 const BALANCES: &str =
@@ -86,4 +86,66 @@ async fn the_backlog_has_the_changes_asked_for() {
     assert!(count.updates > 900, "{count:?}");
     let null = "SELECT COUNT(*) FROM backlog.t0 WHERE place IS NULL OR ratio IS NULL OR small IS NULL";
     assert!(server.value::<u64>(null).await.unwrap().unwrap() > 0);
+}
+
+const TABLE: &str = "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v INT NOT NULL); \
+    INSERT INTO d.t VALUES (1, 0), (2, 0)";
+
+async fn deadlocks(server: &Server) -> u64 {
+    let query = match server.kind().is_mysql() {
+        true => "SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'",
+        false => {
+            "SELECT CAST(variable_value AS UNSIGNED) FROM information_schema.global_status \
+             WHERE variable_name = 'INNODB_DEADLOCKS'"
+        }
+    };
+    server.value(query).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn writers_that_want_each_other_s_rows_go_on_and_each_transaction_counts_once() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        server.sql(TABLE).await.unwrap();
+        let run = Run::start(&server.root(), 4, Duplicates::Fail, |writer| {
+            let mut random = Random::new(writer as u64);
+            move || {
+                let (first, second) = *random.pick(&[(1, 2), (2, 1)]);
+                format!(
+                    "BEGIN; UPDATE d.t SET v = v + 1 WHERE id = {first}; UPDATE d.t SET v = v + 1 WHERE id = {second}; COMMIT"
+                )
+            }
+        });
+        while deadlocks(&server).await == 0 {
+            run.wait_more(1).await;
+        }
+        run.wait_more(10).await;
+        let committed = run.stop().await.unwrap();
+        let sums = "SELECT CAST(SUM(v) AS UNSIGNED) FROM d.t";
+        assert_eq!(server.value(sums).await.unwrap(), Some(2 * committed), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_refuses_ends_a_writer_unless_it_is_a_key_that_is_there_and_that_is_passed_over() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        server.sql(TABLE).await.unwrap();
+        for (duplicates, table) in [(Duplicates::Fail, "d.t"), (Duplicates::PassOver, "d.nowhere")] {
+            let run = Run::start(&server.root(), 1, duplicates, |_| {
+                move || format!("INSERT INTO {table} VALUES (1, 0)")
+            });
+            // Its only writer has failed.
+            run.wait_more(1).await;
+            assert!(matches!(run.stop().await, Err(mysql_async::Error::Server(_))), "{kind}: {table}");
+        }
+        let run = Run::start(&server.root(), 1, Duplicates::PassOver, |_| {
+            let mut numbers = 0..;
+            move || format!("INSERT INTO d.t VALUES ({}, 0)", numbers.next().unwrap() / 2)
+        });
+        run.wait_committed(20).await;
+        let committed = run.stop().await.unwrap();
+        let rows = server.value("SELECT COUNT(*) FROM d.t").await.unwrap();
+        assert_eq!(rows, Some(2 + committed), "{kind}: two were there");
+    }
 }

@@ -350,7 +350,8 @@ mod tests {
     async fn connect(server: &Server) -> (Connection, ServerOptions, Facts) {
         let password = Password::new(server.user_password());
         let mut options = ServerOptions::new("127.0.0.1", server.port(), Server::USER, password);
-        options.heartbeat = std::time::Duration::from_millis(50);
+        // Three of them is what a busy machine may take before it answers.
+        options.heartbeat = std::time::Duration::from_secs(1);
         let mut connection = Connection::open(&options).await.unwrap();
         let facts = read_facts(&mut connection).await.unwrap();
         (connection, options, facts)
@@ -378,6 +379,7 @@ mod tests {
         for kind in Kind::EVERY {
             let server = Server::start(kind, Options::default()).await.unwrap();
             server.sql("FLUSH BINARY LOGS; CREATE DATABASE d").await.unwrap();
+            server.settle().await.unwrap();
             let (mut connection, _, facts) = connect(&server).await;
             let (file, offset) = server.binlog_end().await.unwrap();
             assert_eq!((facts.end.file.as_str(), facts.end.offset), (file.as_str(), offset), "{kind}");

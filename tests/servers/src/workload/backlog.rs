@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt::Write};
 use mysql_async::{Conn, Error, Opts, prelude::Queryable};
 use tokio::task::JoinSet;
 
-use super::random::Random;
+use super::Random;
 
 /// Rows inserted, updated and deleted by one transaction; together its changes.
 const INSERTS: u64 = 3;

@@ -3,7 +3,7 @@
 
 use mysql_async::{Conn, Error, Opts, prelude::Queryable};
 
-use super::{Run, random::Random};
+use super::{Duplicates, Random, Run};
 
 const BALANCE_AT_START: u64 = 1000;
 const AMOUNT_MAX: u64 = 50;
@@ -51,7 +51,7 @@ impl Bank {
     /// Transfers from `writers` connections until stopped. They survive restarts of the server.
     pub fn start(&self, writers: usize) -> Run {
         let accounts = self.accounts;
-        Run::start(&self.opts, writers, move |writer| {
+        Run::start(&self.opts, writers, Duplicates::Fail, move |writer| {
             let mut random = Random::new(SEED + writer as u64);
             move || transfer(&mut random, accounts)
         })
@@ -67,8 +67,8 @@ fn transfer(random: &mut Random, accounts: u64) -> String {
     };
     let opposite = if sign == '-' { '+' } else { '-' };
     format!(
-        "UPDATE bank.a SET balance = balance {sign} {amount}, note = 'with b{b}' WHERE id = {a}; \
+        "BEGIN; UPDATE bank.a SET balance = balance {sign} {amount}, note = 'with b{b}' WHERE id = {a}; \
          UPDATE bank.b SET balance = balance {opposite} {amount}, note = 'with a{a}' WHERE id = {b}; \
-         INSERT INTO bank.journal (origin, from_id, to_id, amount) VALUES ('{origin}', {from}, {to}, {amount})"
+         INSERT INTO bank.journal (origin, from_id, to_id, amount) VALUES ('{origin}', {from}, {to}, {amount}); COMMIT"
     )
 }

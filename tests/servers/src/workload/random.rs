@@ -1,10 +1,12 @@
 //! Pseudo-random numbers (SplitMix64): the same seed gives the same workload everywhere.
 
+/// A sequence of them.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    /// The sequence of that seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -17,11 +19,12 @@ impl Random {
     }
 
     /// From zero to `bound`, without it.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    pub(super) fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+    /// One of them.
+    pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len() as u64) as usize]
     }
 }

@@ -2,7 +2,7 @@
 
 use mysql_async::{Conn, Error, Opts, prelude::Queryable};
 
-use super::{execute, random::Random};
+use super::{Random, execute};
 
 const TABLES: &str = include_str!("../../../../examples/quickstart/tables.sql");
 const PRODUCTS: u64 = 40;
