@@ -9,9 +9,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
-use std::error::Error;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,11 +26,9 @@ use tidemill_event::{
     TableSchema, Timeline, Transaction, Window,
 };
 use tidemill_relay::{
-    Guests, Health, OperateError, OperatedPart, Operator, Relay, RelayConfig, RelayParts, ServingMetrics,
-    SnapshotAsked, SnapshotPath, SnapshotReading, Snapshots, SnapshotsServed, SourceStatus,
-    SubscriptionStatus,
+    Nobody, Relay, RelayConfig, RelayParts, ServingMetrics, SnapshotAsked, SnapshotPath, SnapshotReading,
+    Snapshots, SnapshotsServed,
 };
-use tidemill_sandbox::{FilterStage, ProjectionStage};
 use tidemill_world::usage::Usage;
 use tokio::sync::watch;
 
@@ -220,56 +215,6 @@ struct Forced(SnapshotServer, SnapshotPath);
 impl Snapshots for Forced {
     fn open(&self, asked: SnapshotAsked) -> Box<dyn SnapshotReading> {
         self.0.open(SnapshotAsked { path: self.1, ..asked })
-    }
-}
-
-struct Nobody;
-
-impl Operator for Nobody {
-    fn sources(&self) -> Vec<SourceStatus> {
-        vec![]
-    }
-    fn subscriptions(&self) -> Vec<SubscriptionStatus> {
-        vec![]
-    }
-    fn set_paused(
-        &self,
-        part: OperatedPart,
-        name: &str,
-        _: bool,
-    ) -> Pin<Box<dyn Future<Output = Result<(), OperateError>> + Send>> {
-        let name = name.to_owned();
-        Box::pin(async move { Err(OperateError::NotFound { part, name }) })
-    }
-    fn shutdown(&self) {}
-    fn health(&self) -> Vec<Health> {
-        vec![]
-    }
-    fn ready(&self) -> Vec<Health> {
-        vec![]
-    }
-    fn metrics(&self) -> String {
-        "# EOF\n".into()
-    }
-}
-
-type Failed = Box<dyn Error + Send + Sync>;
-
-impl Guests for Nobody {
-    fn filters(&self) -> Vec<String> {
-        vec![]
-    }
-    fn projections(&self) -> Vec<String> {
-        vec![]
-    }
-    fn filter(&self, _: &str, _: &str) -> Result<FilterStage, Failed> {
-        Err("there is none".into())
-    }
-    fn projection(&self, _: &str, _: &str) -> Result<ProjectionStage, Failed> {
-        Err("there is none".into())
-    }
-    fn partition(&self, _: &str, _: &str) -> Result<FilterStage, Failed> {
-        Err("there is none".into())
     }
 }
 

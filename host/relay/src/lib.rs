@@ -11,6 +11,7 @@ mod answer;
 mod asked;
 mod format;
 mod grant;
+mod nobody;
 mod predicate;
 mod problem;
 mod served;
@@ -23,6 +24,7 @@ pub use answer::{
 };
 pub use asked::{Asked, Begin, Format, Part, Selection, TablePattern};
 pub use grant::{Credential, Grant, TokenDigest};
+pub use nobody::Nobody;
 pub use predicate::parse_predicate;
 pub use problem::{Code, Problem};
 pub use served::{Guests, Served};

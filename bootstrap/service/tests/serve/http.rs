@@ -1,7 +1,5 @@
 //! A store that is served over HTTP beside a log, and consumers that go from one to the other by themselves.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +9,8 @@ use tidemill_client::{
 use tidemill_event::{Checkpoint, Phase};
 use tidemill_log::{Fsync, Log, LogConfig, Writer};
 use tidemill_relay::{
-    Credential, Grant, Health, OperateError, OperatedPart, Operator, Relay, RelayConfig, RelayError,
-    RelayParts, Served, ServingMetrics, SnapshotsServed, SourceStatus, SubscriptionStatus, TablePattern,
+    Credential, Grant, Nobody, Relay, RelayConfig, RelayError, RelayParts, Served, ServingMetrics,
+    SnapshotsServed, TablePattern,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -23,37 +21,6 @@ use crate::selection::{Registered, filtered};
 use crate::shop::{Change, Dice, ITEMS, NOTES, ORDERS, Shop, row};
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// No process to operate.
-struct Nobody;
-
-impl Operator for Nobody {
-    fn sources(&self) -> Vec<SourceStatus> {
-        vec![]
-    }
-    fn subscriptions(&self) -> Vec<SubscriptionStatus> {
-        vec![]
-    }
-    fn set_paused(
-        &self,
-        part: OperatedPart,
-        name: &str,
-        _: bool,
-    ) -> Pin<Box<dyn Future<Output = Result<(), OperateError>> + Send>> {
-        let name = name.to_owned();
-        Box::pin(async move { Err(OperateError::NotFound { part, name }) })
-    }
-    fn shutdown(&self) {}
-    fn health(&self) -> Vec<Health> {
-        vec![]
-    }
-    fn ready(&self) -> Vec<Health> {
-        vec![]
-    }
-    fn metrics(&self) -> String {
-        "# EOF\n".into()
-    }
-}
 
 /// A relay that serves the shop's store, and its log where there is one.
 struct Real {

@@ -2,19 +2,12 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::error::Error;
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tidemill_log::Log;
-use tidemill_relay::{
-    Guests, Health, OperateError, OperatedPart, Operator, Relay, RelayConfig, RelayError, RelayParts, Served,
-    ServingMetrics, SourceStatus, SubscriptionStatus, TlsConfig,
-};
-use tidemill_sandbox::{FilterStage, ProjectionStage};
+use tidemill_relay::{Nobody, Relay, RelayConfig, RelayError, RelayParts, Served, ServingMetrics, TlsConfig};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -50,57 +43,6 @@ impl Real {
     pub async fn end(self) {
         self.stop.send_replace(true);
         self.ended.await.unwrap().unwrap();
-    }
-}
-
-/// No guests, no process.
-struct Nobody;
-
-type Boxed = Box<dyn Error + Send + Sync>;
-
-impl Guests for Nobody {
-    fn filters(&self) -> Vec<String> {
-        vec![]
-    }
-    fn projections(&self) -> Vec<String> {
-        vec![]
-    }
-    fn filter(&self, _: &str, _: &str) -> Result<FilterStage, Boxed> {
-        Err("there is none".into())
-    }
-    fn projection(&self, _: &str, _: &str) -> Result<ProjectionStage, Boxed> {
-        Err("there is none".into())
-    }
-    fn partition(&self, _: &str, _: &str) -> Result<FilterStage, Boxed> {
-        Err("there is none".into())
-    }
-}
-
-impl Operator for Nobody {
-    fn sources(&self) -> Vec<SourceStatus> {
-        vec![]
-    }
-    fn subscriptions(&self) -> Vec<SubscriptionStatus> {
-        vec![]
-    }
-    fn set_paused(
-        &self,
-        part: OperatedPart,
-        name: &str,
-        _: bool,
-    ) -> Pin<Box<dyn Future<Output = Result<(), OperateError>> + Send>> {
-        let name = name.to_owned();
-        Box::pin(async move { Err(OperateError::NotFound { part, name }) })
-    }
-    fn shutdown(&self) {}
-    fn health(&self) -> Vec<Health> {
-        vec![]
-    }
-    fn ready(&self) -> Vec<Health> {
-        vec![]
-    }
-    fn metrics(&self) -> String {
-        "# EOF\n".into()
     }
 }
 
