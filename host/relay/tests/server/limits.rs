@@ -116,7 +116,8 @@ async fn whoever_asks_nothing_or_never_to_its_end_is_not_waited_for() {
     let serving = serve(&shop, with(|limits| limits.header_time = time)).await;
     for start in ["", "PRI * HTTP/2", "GET /v1/sources HTTP/1.1\r\nhost: localhost\r\nx-a: "] {
         let mut stream = TcpStream::connect(serving.address).await.unwrap();
-        stream.write_all(start.as_bytes()).await.unwrap();
+        // It may have been let go before it said anything.
+        let _ = stream.write_all(start.as_bytes()).await;
         let answer = String::from_utf8(closed(&mut stream).await).unwrap();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{start:?}: {answer}");
     }
@@ -130,7 +131,7 @@ async fn whoever_does_not_finish_the_handshake_is_not_waited_for() {
     config.tls = Some(authority.tls());
     let serving = serve(&shop, config).await;
     let mut stream = TcpStream::connect(serving.address).await.unwrap();
-    stream.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
+    let _ = stream.write_all(&[0x16, 0x03, 0x01]).await;
     closed(&mut stream).await;
 }
 
@@ -148,7 +149,8 @@ async fn a_body_that_never_ends_is_answered_too_slow() {
 #[tokio::test]
 async fn whoever_never_shows_credentials_is_let_go() {
     let shop = Shop::of(&[&[10]]);
-    let mut config = with(|limits| limits.header_time = Duration::from_millis(500));
+    // Whoever is known shows it sooner, also where the machine is busy.
+    let mut config = with(|limits| limits.header_time = Duration::from_millis(1500));
     config.grants = vec![reader("a", Credential::token("a"))];
     let serving = serve(&shop, config).await;
     let mut known = Client::http2(serving.address).await;
