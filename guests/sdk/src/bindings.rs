@@ -16,9 +16,9 @@ pub mod base {
         inline: r#"
             package tidemill:sdk;
             world base {
-                import tidemill:guest/types@0.2.0;
-                import tidemill:guest/host@0.2.0;
-                export tidemill:guest/lifecycle@0.2.0;
+                import tidemill:guest/types@0.2.1;
+                import tidemill:guest/host@0.2.1;
+                export tidemill:guest/lifecycle@0.2.1;
             }
         "#,
         path: "../../wit",
@@ -38,7 +38,7 @@ pub mod filter {
         inline: r#"
             package tidemill:sdk;
             world filter {
-                export tidemill:guest/row-filter@0.2.0;
+                export tidemill:guest/row-filter@0.2.1;
             }
         "#,
         path: "../../wit",
@@ -49,7 +49,7 @@ pub mod filter {
         additional_derives: [PartialEq, Clone],
         generate_all,
         with: {
-            "tidemill:guest/types@0.2.0": crate::bindings::base::tidemill::guest::types,
+            "tidemill:guest/types@0.2.1": crate::bindings::base::tidemill::guest::types,
         },
     });
 }
@@ -60,7 +60,7 @@ pub mod projection {
         inline: r#"
             package tidemill:sdk;
             world projection {
-                export tidemill:guest/row-projection@0.2.0;
+                export tidemill:guest/row-projection@0.2.1;
             }
         "#,
         path: "../../wit",
@@ -71,7 +71,7 @@ pub mod projection {
         additional_derives: [PartialEq, Clone],
         generate_all,
         with: {
-            "tidemill:guest/types@0.2.0": crate::bindings::base::tidemill::guest::types,
+            "tidemill:guest/types@0.2.1": crate::bindings::base::tidemill::guest::types,
         },
     });
 }
@@ -82,7 +82,7 @@ pub mod policy {
         inline: r#"
             package tidemill:sdk;
             world policy {
-                export tidemill:guest/clone-policy@0.2.0;
+                export tidemill:guest/clone-policy@0.2.1;
             }
         "#,
         path: "../../wit",
@@ -93,7 +93,7 @@ pub mod policy {
         additional_derives: [PartialEq, Clone],
         generate_all,
         with: {
-            "tidemill:guest/types@0.2.0": crate::bindings::base::tidemill::guest::types,
+            "tidemill:guest/types@0.2.1": crate::bindings::base::tidemill::guest::types,
         },
     });
 }
@@ -104,9 +104,9 @@ pub mod consumer {
         inline: r#"
             package tidemill:sdk;
             world consumer {
-                import tidemill:guest/output@0.2.0;
-                import tidemill:guest/state@0.2.0;
-                export tidemill:guest/change-consumer@0.2.0;
+                import tidemill:guest/output@0.2.1;
+                import tidemill:guest/state@0.2.1;
+                export tidemill:guest/change-consumer@0.2.1;
             }
         "#,
         path: "../../wit",
@@ -117,7 +117,7 @@ pub mod consumer {
         additional_derives: [PartialEq, Clone],
         generate_all,
         with: {
-            "tidemill:guest/types@0.2.0": crate::bindings::base::tidemill::guest::types,
+            "tidemill:guest/types@0.2.1": crate::bindings::base::tidemill::guest::types,
         },
     });
 }

@@ -1,10 +1,16 @@
 //! Tables and batches for the native tests of guests. Nothing of this is in a component that does
 //! not call it.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod sink;
+
 use crate::bindings::consumer::exports::tidemill::guest::change_consumer::{
     Batch as RawBatch, ChangeSet, Event, Happening, Part, Phase, TableName, Transaction,
 };
 use crate::{Column, ColumnDef, Logical, Physical, Rows, TableDef};
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use sink::{Written, written};
 
 /// A table `schema.name` of columns (name, logical type) with that key.
 ///

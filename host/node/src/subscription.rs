@@ -13,7 +13,7 @@ use tidemill_client::{Cause, Consumer, Control, Feed, RetryPolicy, Stream, drive
 use tidemill_event::{Checkpoint, Part, Phase, Position, Remedy, Window};
 use tidemill_log::{From, Log, ReadError, Reader};
 use tidemill_sandbox::{ConsumerStage, Delivered, DeliveryPhase, FilterStage, GuestError, ProjectionStage};
-use tidemill_sink::{Effects, EmbeddedStore, StoreError};
+use tidemill_sink::{Effects, EmbeddedStore, OutputChange, OutputRows, StoreError};
 use tracing::info;
 
 use crate::status::Meter;
@@ -264,6 +264,14 @@ fn phase_of(window: &Window) -> DeliveryPhase {
     }
 }
 
-fn output(rows: tidemill_sandbox::OutputRows) -> tidemill_sink::OutputRows {
-    tidemill_sink::OutputRows { table: rows.table, key: rows.key, columns: rows.columns, ops: rows.ops }
+fn output(change: tidemill_sandbox::OutputChange) -> OutputChange {
+    use tidemill_sandbox::OutputChange as Change;
+    match change {
+        Change::Rows(rows) => {
+            let tidemill_sandbox::OutputRows { table, columns, key, ops } = rows;
+            OutputChange::Rows(OutputRows { table, key, columns, ops })
+        }
+        Change::Truncate { table } => OutputChange::Truncate { table },
+        Change::Rename { table, to } => OutputChange::Rename { table, to },
+    }
 }

@@ -5,7 +5,7 @@
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// The version of the contract that this host speaks.
-pub(crate) const VERSION: &str = "0.2.0";
+pub(crate) const VERSION: &str = "0.2.1";
 
 #[derive(ComponentType, Lift, Lower, Clone, Copy, Debug, PartialEq, Eq)]
 #[component(enum)]

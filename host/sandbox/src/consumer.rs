@@ -13,7 +13,7 @@ use wasmtime::component::{Component, InstancePre, TypedFunc};
 use crate::abi::{self, Batch, ChangeSet, Column, Interest};
 use crate::batch::{self, Cut, Entry, TableBatch};
 use crate::convert::{self, Lowered};
-use crate::effects::{Effects, Mark, OutputRows, StateReader, StateWrite};
+use crate::effects::{Effects, Mark, OutputChange, StateReader, StateWrite};
 use crate::error::{Answer, At, GuestEnd, GuestError, LimitHit};
 use crate::events::{self, Told};
 use crate::grant::{self, Grant};
@@ -52,8 +52,8 @@ pub struct Delivered {
     pub changes: u64,
     /// The last write of each key.
     pub state: Vec<StateWrite>,
-    /// What it appended to its output tables, in order.
-    pub output: Vec<OutputRows>,
+    /// What becomes of its output tables, in order.
+    pub output: Vec<OutputChange>,
     /// What it wrote to standard output.
     pub stdout: Vec<u8>,
     /// What it counted.

@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
 use crate::abi::{self, ColumnDef, OwnedColumn, VERSION};
 use crate::convert;
 use crate::error::BoxError;
-use crate::limits::{Limits, OUTPUT_TABLES_MAX, STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX};
+use crate::limits::{
+    Limits, OUTPUT_CHANGE_BYTES, OUTPUT_TABLES_MAX, STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX,
+};
 use crate::pipe::Pipe;
 use crate::store::HostState;
 
@@ -50,6 +52,25 @@ pub struct OutputRows {
     pub ops: Vec<u8>,
 }
 
+/// What becomes of one of a consumer's output tables.
+#[derive(Clone, Debug)]
+pub enum OutputChange {
+    /// Rows were appended.
+    Rows(OutputRows),
+    /// Every row is gone; the table may have other columns from here on.
+    Truncate {
+        /// The table's name; there may be no such table.
+        table: String,
+    },
+    /// Its rows are those of another name, which has none of its own any more.
+    Rename {
+        /// The name that the table had; there may be no such table.
+        table: String,
+        /// The name that it has.
+        to: String,
+    },
+}
+
 /// The host's own failure inside a call of the guest.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -60,13 +81,35 @@ struct OutputTable {
     defs: Vec<ColumnDef>,
     schema: SchemaRef,
     key: Vec<u32>,
+    /// It has no rows, as far as is known here: it may be opened with other columns.
+    is_emptied: bool,
+}
+
+impl OutputTable {
+    fn new(name: String, defs: Vec<ColumnDef>, key: Vec<u32>) -> Result<OutputTable, String> {
+        if let Some(ordinal) = key.iter().find(|ordinal| **ordinal as usize >= defs.len()) {
+            return Err(format!("output table {name:?}: its key names column {ordinal}, which is not there"));
+        }
+        let fields = defs.iter().map(field).collect::<Result<Vec<Field>, String>>();
+        let schema = Arc::new(Schema::new(fields.map_err(|what| format!("output table {name:?}: {what}"))?));
+        Ok(OutputTable { name, defs, schema, key, is_emptied: false })
+    }
+
+    /// What a sink holds of a column is its name and its type: what the source calls the type, and whether it may be
+    /// NULL, can become another where there are rows.
+    fn may_become(&self, other: &OutputTable) -> bool {
+        let held = |table: &OutputTable| -> Vec<(String, DataType)> {
+            table.schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect()
+        };
+        self.is_emptied || self.key == other.key && held(self) == held(other)
+    }
 }
 
 /// How far the effects had come: what is later can be dropped.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mark {
     writes: usize,
-    rows: usize,
+    output: usize,
     stdout: usize,
 }
 
@@ -77,7 +120,7 @@ pub(crate) struct Effects {
     writes: Vec<StateWrite>,
     latest: HashMap<Vec<u8>, usize>,
     tables: Vec<OutputTable>,
-    rows: Vec<OutputRows>,
+    output: Vec<OutputChange>,
     stdout: Vec<u8>,
     pipe: Pipe,
     /// Within `process`, where effects are allowed.
@@ -94,7 +137,7 @@ impl Effects {
             writes: vec![],
             latest: HashMap::new(),
             tables: vec![],
-            rows: vec![],
+            output: vec![],
             stdout: vec![],
             pipe,
             processing: false,
@@ -124,16 +167,16 @@ impl Effects {
         self.writes.truncate(mark.writes);
         let written = self.writes.iter().enumerate();
         self.latest = written.map(|(place, (key, _))| (key.clone(), place)).collect();
-        self.rows.truncate(mark.rows);
+        self.output.truncate(mark.output);
         self.stdout.truncate(mark.stdout);
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        Mark { writes: self.writes.len(), rows: self.rows.len(), stdout: self.stdout.len() }
+        Mark { writes: self.writes.len(), output: self.output.len(), stdout: self.stdout.len() }
     }
 
     /// Everything, for the host to commit: the last write of each key, in the order of the first.
-    pub(crate) fn take(&mut self) -> (Vec<StateWrite>, Vec<OutputRows>, Vec<u8>) {
+    pub(crate) fn take(&mut self) -> (Vec<StateWrite>, Vec<OutputChange>, Vec<u8>) {
         self.latest.clear();
         let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut writes: Vec<StateWrite> = vec![];
@@ -146,7 +189,7 @@ impl Effects {
                 }
             }
         }
-        (writes, std::mem::take(&mut self.rows), std::mem::take(&mut self.stdout))
+        (writes, std::mem::take(&mut self.output), std::mem::take(&mut self.stdout))
     }
 
     /// Whether a limit of effects was reached.
@@ -188,27 +231,54 @@ impl Effects {
         Ok(())
     }
 
+    /// A name keeps its number, whatever its columns become.
     fn open(&mut self, name: String, defs: Vec<ColumnDef>, key: Vec<u32>) -> Result<u32, String> {
-        if let Some(place) = self.tables.iter().position(|table| table.name == name) {
-            let table = &self.tables[place];
-            let same = table.defs == defs && table.key == key;
-            let other = || format!("output table {name:?} is open with other columns or another key");
-            return if same { Ok(place as u32) } else { Err(other()) };
+        let known = self.tables.iter().position(|table| table.name == name);
+        if let Some(place) = known
+            && self.tables[place].defs == defs
+            && self.tables[place].key == key
+        {
+            return Ok(place as u32);
         }
-        if self.tables.len() >= OUTPUT_TABLES_MAX {
-            return Err(format!("more than {OUTPUT_TABLES_MAX} output tables"));
+        let table = OutputTable::new(name, defs, key)?;
+        match known {
+            Some(place) if self.tables[place].may_become(&table) => {
+                let is_emptied = self.tables[place].is_emptied;
+                self.tables[place] = OutputTable { is_emptied, ..table };
+                Ok(place as u32)
+            }
+            Some(_) => {
+                Err(format!("output table {:?} is open with other columns or another key", table.name))
+            }
+            None if self.tables.len() >= OUTPUT_TABLES_MAX => {
+                Err(format!("more than {OUTPUT_TABLES_MAX} output tables"))
+            }
+            None => {
+                self.tables.push(table);
+                Ok(self.tables.len() as u32 - 1)
+            }
         }
-        if let Some(ordinal) = key.iter().find(|ordinal| **ordinal as usize >= defs.len()) {
-            return Err(format!("output table {name:?}: its key names column {ordinal}, which is not there"));
-        }
-        let fields = defs.iter().map(field).collect::<Result<Vec<Field>, String>>();
-        let fields = fields.map_err(|what| format!("output table {name:?}: {what}"))?;
-        self.tables.push(OutputTable { name, defs, schema: Arc::new(Schema::new(fields)), key });
-        Ok(self.tables.len() as u32 - 1)
+    }
+
+    /// From here on a table of that name may be opened with other columns.
+    fn emptied(&mut self, name: &str) {
+        self.tables.iter_mut().filter(|table| table.name == name).for_each(|table| table.is_emptied = true);
+    }
+
+    fn truncate(&mut self, table: String) {
+        self.emptied(&table);
+        self.output.push(OutputChange::Truncate { table });
+    }
+
+    /// A number stands for a name: who goes on with the rows opens the new one.
+    fn rename(&mut self, table: String, to: String) {
+        self.emptied(&table);
+        self.emptied(&to);
+        self.output.push(OutputChange::Rename { table, to });
     }
 
     fn append(&mut self, table: u32, ops: Vec<u8>, columns: Vec<OwnedColumn>) -> Result<(), String> {
-        let table = self.tables.get(table as usize).ok_or("no table was opened with that number")?;
+        let table = self.tables.get_mut(table as usize).ok_or("no table was opened with that number")?;
         let (schema, count) = (&table.schema, ops.len());
         if columns.len() != schema.fields().len() {
             return Err(format!(
@@ -236,8 +306,9 @@ impl Effects {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let columns = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
             .map_err(|error| error.to_string())?;
+        table.is_emptied = false;
         let (table, key) = (table.name.clone(), table.key.clone());
-        self.rows.push(OutputRows { table, columns, key, ops });
+        self.output.push(OutputChange::Rows(OutputRows { table, columns, key, ops }));
         Ok(())
     }
 }
@@ -273,6 +344,10 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     state.func_wrap("delete", |mut store: Host<'_>, (key,): (Vec<u8>,)| {
         effects(&mut store)?.write(key, None)
     })?;
+    link_output(linker)
+}
+
+fn link_output(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     let mut output = linker.instance(&format!("tidemill:guest/output@{VERSION}"))?;
     type Open = (String, Vec<ColumnDef>, Vec<u32>);
     output.func_wrap("open", |mut store: Host<'_>, (name, columns, key): Open| {
@@ -280,16 +355,31 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     })?;
     type Append = (u32, u32, Vec<u8>, Vec<OwnedColumn>);
     output.func_wrap("append", |mut store: Host<'_>, (table, count, ops, columns): Append| {
-        let effects = effects(&mut store)?;
-        if !effects.processing {
-            return Err(wasmtime::Error::msg("output was appended outside `process`"));
-        }
-        effects.spend(columns.iter().map(convert::owned_bytes).sum::<usize>() + ops.len())?;
+        let bytes = columns.iter().map(convert::owned_bytes).sum::<usize>() + ops.len();
+        let effects = processing(&mut store, bytes)?;
         if ops.len() != count as usize {
             return Ok((Err(abi::Error::Fatal(format!("{} ops for {count} rows", ops.len()))),));
         }
         Ok((effects.append(table, ops, columns).map_err(abi::Error::Fatal),))
+    })?;
+    output.func_wrap("truncate", |mut store: Host<'_>, (table,): (String,)| {
+        processing(&mut store, table.len())?.truncate(table);
+        Ok((Ok::<(), abi::Error>(()),))
+    })?;
+    output.func_wrap("rename", |mut store: Host<'_>, (table, to): (String, String)| {
+        processing(&mut store, table.len() + to.len())?.rename(table, to);
+        Ok((Ok::<(), abi::Error>(()),))
     })
+}
+
+/// The effects, within `process`, to which a call adds that many bytes.
+fn processing<'a>(store: &'a mut Host<'_>, bytes: usize) -> wasmtime::Result<&'a mut Effects> {
+    let effects = effects(store)?;
+    if !effects.processing {
+        return Err(wasmtime::Error::msg("output was written outside `process`"));
+    }
+    effects.spend(OUTPUT_CHANGE_BYTES + bytes)?;
+    Ok(effects)
 }
 
 #[cfg(test)]
@@ -352,13 +442,17 @@ mod tests {
         let table = effects.open("t".into(), defs(), vec![0]).unwrap();
         effects.begin();
         effects.write(b"k".to_vec(), Some(b"1".to_vec())).unwrap();
+        effects.append(table, vec![0], columns(&[9], &["z"])).unwrap();
         let mark = effects.end();
         effects.begin();
         effects.write(b"k".to_vec(), Some(b"2".to_vec())).unwrap();
         effects.append(table, vec![0], columns(&[1], &["a"])).unwrap();
+        effects.truncate("t".into());
+        effects.rename("t".into(), "u".into());
         effects.end_at(mark);
-        let (writes, rows, stdout) = effects.take();
-        assert_eq!((writes, rows.len(), stdout.len()), (vec![(b"k".to_vec(), Some(b"1".to_vec()))], 0, 0));
+        let (writes, output, stdout) = effects.take();
+        assert_eq!((writes, stdout.len()), (vec![(b"k".to_vec(), Some(b"1".to_vec()))], 0));
+        assert_eq!(said(&output), ["rows of t: 0"]);
     }
 
     #[test]
@@ -384,11 +478,76 @@ mod tests {
         effects.begin();
         effects.append(table, vec![0, 2], columns(&[1, 2], &["a", ""])).unwrap();
         effects.end();
-        let (_, rows, _) = effects.take();
-        let OutputRows { table, columns, key, ops } = &rows[0];
+        let (_, output, _) = effects.take();
+        let [OutputChange::Rows(OutputRows { table, columns, key, ops })] = &output[..] else {
+            panic!("{output:?}")
+        };
         assert_eq!((table.as_str(), &key[..], &ops[..]), ("t", &[0][..], &[0, 2][..]));
         assert_eq!(columns.column(1).as_string::<i32>().value(0), "a");
         assert_eq!(columns.column(0).len(), 2);
+    }
+
+    fn said(output: &[OutputChange]) -> Vec<String> {
+        let one = |change: &OutputChange| match change {
+            OutputChange::Rows(rows) => format!("rows of {}: {}", rows.table, rows.columns.num_rows() - 1),
+            OutputChange::Truncate { table } => format!("truncate {table}"),
+            OutputChange::Rename { table, to } => format!("rename {table} to {to}"),
+        };
+        output.iter().map(one).collect()
+    }
+
+    #[test]
+    fn tables_are_truncated_and_renamed_in_order_with_what_is_appended() {
+        let mut effects = effects();
+        effects.begin();
+        let table = effects.open("t".into(), defs(), vec![0]).unwrap();
+        effects.append(table, vec![0, 0], columns(&[1, 2], &["a", "b"])).unwrap();
+        effects.truncate("t".into());
+        effects.append(table, vec![0], columns(&[3], &["c"])).unwrap();
+        effects.rename("t".into(), "u".into());
+        effects.truncate("never opened".into());
+        effects.end();
+        let (_, output, _) = effects.take();
+        assert_eq!(
+            said(&output),
+            ["rows of t: 1", "truncate t", "rows of t: 0", "rename t to u", "truncate never opened"]
+        );
+    }
+
+    #[test]
+    fn a_table_without_rows_is_opened_with_other_columns_under_the_same_number() {
+        let mut effects = effects();
+        let table = effects.open("t".into(), defs(), vec![0]).unwrap();
+        let other = || vec![def("id", "int64", Physical::Ints)];
+        let refused = |effects: &mut Effects| effects.open("t".into(), other(), vec![0]).unwrap_err();
+        effects.begin();
+        assert!(refused(&mut effects).contains("is open with other columns"));
+        effects.truncate("t".into());
+        effects.append(table, vec![0], columns(&[1], &["a"])).unwrap();
+        assert!(refused(&mut effects).contains("is open with other columns"), "it has a row again");
+        effects.truncate("t".into());
+        assert_eq!(effects.open("t".into(), other(), vec![0]), Ok(table));
+        let wrong = effects.append(table, vec![0], columns(&[1], &["a"])).unwrap_err();
+        assert!(wrong.contains("2 columns for output table \"t\""), "{wrong}");
+        effects.append(table, vec![0], columns(&[1], &["a"])[..1].to_vec()).unwrap();
+        effects.rename("t".into(), "u".into());
+        assert_eq!(effects.open("t".into(), defs(), vec![0]), Ok(table), "it is another table now");
+    }
+
+    #[test]
+    fn a_column_that_is_wider_at_its_source_is_the_same_where_it_is_held_alike() {
+        let mut effects = effects();
+        let table = effects.open("t".into(), defs(), vec![0]).unwrap();
+        let mut wider = defs();
+        (wider[1].source_type, wider[1].nullable) = ("varchar(200)".into(), false);
+        assert_eq!(effects.open("t".into(), wider.clone(), vec![0]), Ok(table));
+        assert!(effects.open("t".into(), wider, vec![1]).unwrap_err().contains("another key"));
+        let money = vec![def("id", "int64", Physical::Ints), def("name", "json", Physical::Text)];
+        let is_same = effects.open("t".into(), money, vec![0]).is_ok();
+        assert_eq!(
+            is_same,
+            convert::arrow_type(&defs()[1]) == convert::arrow_type(&def("n", "json", Physical::Text))
+        );
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod effects;
 
 pub use abi::{Comparison, Condition};
 pub use consumer::{ConsumerStage, Delivered, DeliveryError, DeliveryPhase};
-pub use effects::{OutputRows, StateReader, StateWrite};
+pub use effects::{OutputChange, OutputRows, StateReader, StateWrite};
 pub use error::{Answer, BoxError, Ending, GuestEnd, GuestError, LimitHit, Place, RejectedRow, Trap};
 pub use filter::FilterStage;
 pub use grant::{Grant, GrantError};

@@ -42,6 +42,9 @@ pub const STATE_VALUE_BYTES_MAX: usize = MIB;
 /// Tables that one consumer may open for output.
 pub const OUTPUT_TABLES_MAX: usize = 1024;
 
+/// What any change of an output table counts beside its bytes, so that a guest cannot pile up empty ones.
+pub const OUTPUT_CHANGE_BYTES: usize = 64;
+
 /// Rows that a `rejected` answer may name; more say nothing new to anybody.
 pub const REJECTED_ROWS_SHOWN: usize = 8;
 

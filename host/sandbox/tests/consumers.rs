@@ -14,11 +14,13 @@ use arrow_array::types::{Decimal128Type, UInt64Type};
 use arrow_array::{ArrayRef, Int64Array};
 use arrow_schema::DataType;
 use serde_json::{Value, json};
-use support::{Order, Random, Row, changes, config, inserts, module, order_changes, window, with_absent};
+use support::{
+    Order, Random, Row, changes, config, inserts, module, order_changes, replaced, window, with_absent,
+};
 use tidemill_event::{ColumnSchema, Event, EventKind, Part, Remedy, RowKind, TableName, TableSchema, Window};
 use tidemill_sandbox::{
-    Answer, BoxError, ConsumerStage, Delivered, DeliveryPhase, Grant, GuestEnd, GuestError, LimitHit, Limits,
-    StateReader,
+    Answer, BoxError, ConsumerStage, Delivered, DeliveryPhase, Grant, GuestConfig, GuestEnd, GuestError,
+    Kind, LimitHit, Limits, OutputChange, StateReader,
 };
 
 /// A sink of nothing but state, committed when the test says so.
@@ -220,6 +222,7 @@ async fn mirror_gives_each_row_as_it_is_and_a_changed_key_as_a_row_less_and_a_ro
         let (mut ops, mut ids) = (Vec::<u8>::new(), Vec::<u64>::new());
         let (mut amounts, mut notes) = (Vec::<Option<i128>>::new(), Vec::<Option<String>>::new());
         for output in &delivered.output {
+            let OutputChange::Rows(output) = output else { panic!("{output:?}") };
             assert_eq!((output.table.as_str(), output.key.as_slice()), ("shop.orders", &[0][..]));
             let column = |ordinal: usize| output.columns.column(ordinal);
             ops.extend(&output.ops);
@@ -389,6 +392,55 @@ async fn l60_a_truncated_table_has_no_rows_for_the_replica_check() {
     assert_eq!(sink.json("table/shop.orders")["rows"], 0);
 }
 
+/// What becomes of output tables, in words: rows by how many.
+fn said(delivered: &Delivered) -> Vec<String> {
+    let said = |change: &OutputChange| match change {
+        OutputChange::Rows(rows) => format!("{} + {}", rows.table, rows.ops.len()),
+        OutputChange::Truncate { table } => format!("truncate {table}"),
+        OutputChange::Rename { table, to } => format!("{table} to {to}"),
+    };
+    delivered.output.iter().map(said).collect()
+}
+
+#[tokio::test]
+async fn l60_mirror_empties_and_renames_its_tables_between_the_rows_around_it() {
+    let orders = || TableName::new("shop", "orders");
+    let other = TableName::new("shop", "other");
+    let sink = Arc::default();
+    for (kind, expected) in [
+        (EventKind::Truncate { table: orders() }, "truncate shop.orders"),
+        (EventKind::Drop { table: orders() }, "truncate shop.orders"),
+        (EventKind::DropDatabase { database: "shop".into() }, "truncate shop.orders"),
+        (EventKind::Rename { from: orders(), to: other.clone() }, "shop.orders to shop.other"),
+    ] {
+        let window = with_events(&[kind]);
+        // Small batches cut the transaction, and each table's rows are written as they come.
+        for batch_rows in [1, 8192] {
+            let limits = Limits { batch_rows, ..Limits::consumer() };
+            let mut mirror = open("mirror", "{}", limits, &sink).await.unwrap();
+            let delivered = mirror.deliver(&window, DeliveryPhase::Live).await.unwrap();
+            assert_eq!(said(&delivered), ["shop.orders + 1", expected, "shop.orders + 1"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn mirror_stops_before_a_table_whose_content_is_not_known_and_writes_nothing_of_the_delivery() {
+    let table = TableName::new("shop", "orders");
+    let truncated = EventKind::Truncate { table: table.clone() };
+    let unknown = EventKind::Invalidate { table, reason: "its tablespace was imported".into() };
+    let mut mirror = consumer("mirror", "{}", &Arc::default()).await;
+    let error = mirror.deliver(&with_events(&[truncated.clone(), unknown]), DeliveryPhase::Live).await;
+    let error = error.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("table shop.orders is no longer what its changes say, from SCN 200 on"), "{text}");
+    assert_eq!((error.done, error.effects.output.len()), (0, 0));
+    assert_eq!(error.error.remedy(), Remedy::Fix);
+    // The next delivery begins with nothing of the one that was rolled back.
+    let delivered = mirror.deliver(&with_events(&[truncated]), DeliveryPhase::Live).await.unwrap();
+    assert_eq!(said(&delivered), ["shop.orders + 1", "truncate shop.orders", "shop.orders + 1"]);
+}
+
 #[tokio::test]
 async fn a_consumer_without_events_is_stopped_by_what_would_make_its_copy_wrong() {
     let orders = || TableName::new("shop", "orders");
@@ -416,6 +468,38 @@ async fn a_consumer_without_events_is_stopped_by_what_would_make_its_copy_wrong(
     }
 }
 
+/// With the names of the contract's first version of this minor one; they stand in exports and imports.
+fn as_of_0_2_0(wasm: &[u8]) -> Vec<u8> {
+    let interfaces = ["types", "host", "output", "state", "lifecycle", "row-filter", "row-projection"];
+    let interfaces = interfaces.into_iter().chain(["clone-policy", "change-consumer"]);
+    interfaces.fold(wasm.to_vec(), |wasm, interface| {
+        let name = |version| format!("tidemill:guest/{interface}@{version}").into_bytes();
+        let has_it = wasm.windows(name("0.2.1").len()).any(|bytes| bytes == name("0.2.1"));
+        if has_it { replaced(&wasm, &name("0.2.1"), &name("0.2.0")) } else { wasm }
+    })
+}
+
+/// As `wit/README.md` promises: a PATCH adds what guests may import, and takes nothing away.
+#[tokio::test]
+async fn guests_that_were_built_for_0_2_0_run_as_they_did() {
+    for name in ["where", "partition", "mask", "select", "print", "mirror", "replica-check"] {
+        let wasm = as_of_0_2_0(tidemill_artifacts::wasm(name));
+        let old = support::sandbox().load(name, &wasm).unwrap();
+        if old.kinds().contains(&Kind::Consumer) {
+            let state: Arc<dyn StateReader> = Arc::new(Sink::default());
+            let config = GuestConfig { limits: Limits::consumer(), ..config("{}") };
+            let mut guest = ConsumerStage::open(&old, config, vec![Grant::Stdout], state).await.unwrap();
+            let delivered = guest.deliver(&some_orders(3), DeliveryPhase::Live).await.unwrap();
+            let mut today = consumer(name, "{}", &Arc::default()).await;
+            let as_today = today.deliver(&some_orders(3), DeliveryPhase::Live).await.unwrap();
+            assert_eq!(
+                (delivered.changes, delivered.stdout, delivered.state),
+                (3, as_today.stdout, as_today.state)
+            );
+        }
+    }
+}
+
 async fn end_of(json: &str, limits: Limits) -> GuestError {
     let mut evil = open("evil-consumer", json, limits, &Arc::default()).await.unwrap();
     let error = evil.deliver(&some_orders(20), DeliveryPhase::Live).await.unwrap_err().error;
@@ -433,7 +517,7 @@ async fn a_bad_consumer_ends_at_its_limits() {
     let error = end_of(r#"{"do":"memory"}"#, Limits::consumer()).await;
     assert!(matches!(error.end, GuestEnd::Limit(LimitHit::Memory(_))), "{error}");
     let effects = Limits { effect_bytes: 8 << 20, ..Limits::consumer() };
-    for deed in [r#"{"do":"state-flood"}"#, r#"{"do":"stdout-flood"}"#] {
+    for deed in [r#"{"do":"state-flood"}"#, r#"{"do":"stdout-flood"}"#, r#"{"do":"truncate-flood"}"#] {
         let error = end_of(deed, effects).await;
         assert!(matches!(error.end, GuestEnd::Limit(LimitHit::Effects(_))), "{deed}: {error}");
     }
@@ -441,6 +525,8 @@ async fn a_bad_consumer_ends_at_its_limits() {
     assert!(error.to_string().contains("evil-consumer was asked to panic"), "{error}");
     let error = end_of(r#"{"do":"state-in-plan"}"#, Limits::consumer()).await;
     assert!(error.to_string().contains("state was written outside `process`"), "{error}");
+    let error = end_of(r#"{"do":"truncate-in-plan"}"#, Limits::consumer()).await;
+    assert!(error.to_string().contains("output was written outside `process`"), "{error}");
     assert_eq!(error.function, "plan");
 }
 

@@ -7,8 +7,27 @@ use arrow_array::RecordBatch;
 pub struct Effects {
     /// Keys of the consumer's state with their new values; `None` removes the key. In order: the last one counts.
     pub state: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    /// Rows of its output tables, in order.
-    pub output: Vec<OutputRows>,
+    /// What becomes of its output tables, in order.
+    pub output: Vec<OutputChange>,
+}
+
+/// What becomes of one output table.
+#[derive(Clone, Debug)]
+pub enum OutputChange {
+    /// Rows of it appear, change or vanish.
+    Rows(OutputRows),
+    /// Every row of it vanishes. It may have other columns and another key from here on.
+    Truncate {
+        /// The table; none of that name is no error.
+        table: String,
+    },
+    /// It has another name.
+    Rename {
+        /// The name that it had; without such a table there is none of the new name either from here on.
+        table: String,
+        /// The name that it has. Whatever had it is gone.
+        to: String,
+    },
 }
 
 /// Changes of one output table, in order.

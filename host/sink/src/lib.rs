@@ -3,6 +3,7 @@
 //! transaction a delivery. What a consumer is, and when it is asked, is decided elsewhere.
 
 mod batch;
+mod commit;
 mod effects;
 mod error;
 mod rows;
@@ -10,7 +11,7 @@ mod store;
 mod value;
 mod view;
 
-pub use effects::{Effects, Op, OutputRows};
+pub use effects::{Effects, Op, OutputChange, OutputRows};
 pub use error::{DamagedCheckpoint, Rejected, StoreError, StoreFailed};
 pub use rows::{Rows, StoredRow};
 pub use store::{EmbeddedStore, StateEntry};

@@ -17,7 +17,7 @@ use arrow_buffer::i256;
 use redb::{ReadableDatabase, TableDefinition};
 use tempfile::tempdir;
 use tidemill_event::{Checkpoint, Cursor, Phase, Position, Remedy, Scn};
-use tidemill_sink::{Effects, EmbeddedStore, Op, OutputRows, StoreError, Value};
+use tidemill_sink::{Effects, EmbeddedStore, Op, OutputChange, OutputRows, StoreError, Value};
 
 fn checkpoint(scn: u64) -> Checkpoint {
     Checkpoint {
@@ -40,7 +40,30 @@ fn batch(ids: &[i64], names: &[Option<&str>]) -> RecordBatch {
 fn rows(key: &[u32], ids: &[i64], names: &[Option<&str>], ops: &[Op]) -> Effects {
     let ops = ops.iter().map(|op| *op as u8).collect();
     let output = OutputRows { table: "people".into(), key: key.into(), columns: batch(ids, names), ops };
-    Effects { state: vec![], output: vec![output] }
+    Effects { state: vec![], output: vec![OutputChange::Rows(output)] }
+}
+
+fn truncate(table: &str) -> OutputChange {
+    OutputChange::Truncate { table: table.into() }
+}
+
+fn rename(table: &str, to: &str) -> OutputChange {
+    OutputChange::Rename { table: table.into(), to: to.into() }
+}
+
+/// The rows of a test's only output.
+fn only(effects: &mut Effects) -> &mut OutputRows {
+    let OutputChange::Rows(rows) = &mut effects.output[0] else { panic!("not rows") };
+    rows
+}
+
+/// One after the other, in one delivery.
+fn together(all: impl IntoIterator<Item = Effects>) -> Effects {
+    Effects { state: vec![], output: all.into_iter().flat_map(|effects| effects.output).collect() }
+}
+
+fn alone(change: OutputChange) -> Effects {
+    Effects { state: vec![], output: vec![change] }
 }
 
 fn json(store: &EmbeddedStore, subscription: &str) -> Vec<String> {
@@ -110,7 +133,7 @@ fn rows_come_back_as_the_columns_that_were_written() {
     let written = written.unwrap();
     let ops = vec![Op::Insert as u8; 3];
     let output = OutputRows { table: "all".into(), key: vec![0], columns: written.clone(), ops };
-    store.commit("one", &checkpoint(1), &Effects { state: vec![], output: vec![output] }).unwrap();
+    store.commit("one", &checkpoint(1), &alone(OutputChange::Rows(output))).unwrap();
     let mut rows = store.rows("one", "all").unwrap();
     let mut read = vec![];
     while let Some(batch) = rows.next_batch(2).unwrap() {
@@ -164,6 +187,82 @@ fn output_rows_follow_their_ops_in_key_order() {
 }
 
 #[test]
+fn a_truncated_table_has_what_is_appended_behind_it_whenever_it_is_delivered() {
+    let dir = tempdir().unwrap();
+    let store = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
+    let insert = |id, name| rows(&[0], &[id], &[Some(name)], &[Op::Insert]);
+    let mut neighbour = insert(1, "b");
+    only(&mut neighbour).table = "people2".into();
+    store.commit("two", &checkpoint(1), &insert(1, "other")).unwrap();
+    store.commit("one", &checkpoint(1), &together([insert(1, "a"), insert(2, "b"), neighbour])).unwrap();
+    let again = together([insert(3, "gone"), alone(truncate("people")), insert(2, "c"), insert(4, "d")]);
+    // A crash behind the commit brings the same delivery again.
+    for _ in 0..2 {
+        store.commit("one", &checkpoint(2), &again).unwrap();
+        assert_eq!(json(&store, "one"), [r#"{"id":2,"name":"c"}"#, r#"{"id":4,"name":"d"}"#]);
+    }
+    let emptied = together([alone(truncate("people")), alone(truncate("never was"))]);
+    store.commit("one", &checkpoint(3), &emptied).unwrap();
+    assert_eq!(json(&store, "one"), Vec::<String>::new());
+    assert_eq!(store.tables("one").unwrap(), ["people", "people2"], "the table is there, without a row");
+    assert_eq!(store.rows("one", "people2").unwrap().count(), 1);
+    assert_eq!(json(&store, "two").len(), 1);
+}
+
+#[test]
+fn a_table_without_rows_takes_other_columns_and_another_key() {
+    let dir = tempdir().unwrap();
+    let store = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
+    let other = |key: &[u32], ids: &[i64]| {
+        let ids: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
+        let columns = RecordBatch::try_from_iter_with_nullable([("number", ids, true)]).unwrap();
+        let ops = vec![Op::Insert as u8; columns.num_rows()];
+        alone(OutputChange::Rows(OutputRows { table: "people".into(), key: key.into(), columns, ops }))
+    };
+    store.commit("one", &checkpoint(1), &rows(&[0], &[1], &[None], &[Op::Insert])).unwrap();
+    let error = store.commit("one", &checkpoint(2), &other(&[0], &[7])).unwrap_err();
+    assert!(error.to_string().contains("it is there with other columns or another key"), "{error}");
+    store.commit("one", &checkpoint(2), &together([alone(truncate("people")), other(&[0], &[7])])).unwrap();
+    assert_eq!(json(&store, "one"), [r#"{"number":7}"#]);
+    store.commit("one", &checkpoint(3), &alone(truncate("people"))).unwrap();
+    store.commit("one", &checkpoint(4), &other(&[], &[8, 8])).unwrap();
+    assert_eq!(json(&store, "one"), [r#"{"number":8}"#; 2]);
+}
+
+#[test]
+fn a_renamed_table_takes_its_rows_along_and_whatever_had_the_name_is_gone() {
+    let dir = tempdir().unwrap();
+    let store = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
+    let in_table = |table: &str, key: &[u32], ids: &[i64]| {
+        let mut effects = rows(key, ids, &vec![None; ids.len()], &vec![Op::Insert; ids.len()]);
+        only(&mut effects).table = table.into();
+        effects
+    };
+    let ids = |table: &str| -> Vec<i64> {
+        let rows = store.rows("one", table).unwrap().map(|row| match row.unwrap().get("id") {
+            Some(Value::Int(id)) => *id,
+            other => panic!("{other:?}"),
+        });
+        rows.collect()
+    };
+    // More than is held in memory at once.
+    let many: Vec<i64> = (0..40_000).collect();
+    let filled = together([in_table("new", &[0], &many), in_table("people", &[1, 0], &[-1, -2])]);
+    store.commit("one", &checkpoint(1), &filled).unwrap();
+    // As tools change a table: the old one out of the way, the new one in its place.
+    let swapped = [rename("people", "old"), rename("new", "people"), rename("people", "people")];
+    let swapped = together(swapped.map(alone).into_iter().chain([in_table("people", &[0], &[40_000])]));
+    store.commit("one", &checkpoint(2), &swapped).unwrap();
+    assert_eq!((ids("people"), ids("old")), ((0..40_001).collect(), vec![-2, -1]));
+    assert_eq!(store.tables("one").unwrap(), ["old", "people"]);
+    let view = store.view("one").unwrap();
+    assert_eq!(view.schema("old").unwrap().unwrap().key(), [1, 0]);
+    // A table that is not there has no rows to give.
+    store.commit("one", &checkpoint(3), &alone(rename("new", "old"))).unwrap();
+    assert_eq!((ids("old"), store.tables("one").unwrap()), (vec![], vec!["people".to_owned()]));
+}
+
+#[test]
 fn a_table_without_key_keeps_every_row_of_every_piece_of_a_snapshot() {
     let dir = tempdir().unwrap();
     let store = EmbeddedStore::open(&dir.path().join("store.redb")).unwrap();
@@ -197,11 +296,11 @@ fn what_does_not_fit_is_refused_whole() {
     let strange: DictionaryArray<Int32Type> = ["a"].into_iter().collect();
     let strange = RecordBatch::try_from_iter([("d", Arc::new(strange) as ArrayRef)]).unwrap();
     let mut no_op = rows(&[0], &[1], &[None], &[Op::Insert]);
-    no_op.output[0].ops = vec![4];
+    only(&mut no_op).ops = vec![4];
     let mut odd = rows(&[0], &[1], &[None], &[Op::Insert]);
-    odd.output[0] = OutputRows { table: "odd".into(), key: vec![], columns: strange, ops: vec![0] };
+    *only(&mut odd) = OutputRows { table: "odd".into(), key: vec![], columns: strange, ops: vec![0] };
     let mut unkeyed = rows(&[], &[1], &[None], &[Op::Delete]);
-    unkeyed.output[0].table = "log".into();
+    only(&mut unkeyed).table = "log".into();
     let cases = [
         (rows(&[1], &[1], &[None], &[Op::Insert]), "it is there with other columns or another key"),
         (rows(&[2], &[1], &[None], &[Op::Insert]), "its key names column 2, it has 2"),
@@ -211,12 +310,16 @@ fn what_does_not_fit_is_refused_whole() {
         (unkeyed, "it has no key, so nothing in it can be deleted"),
     ];
     for (mut effects, why) in cases {
+        if !why.starts_with("it is there") {
+            effects.output.insert(0, truncate("people"));
+        }
         effects.state.push((b"a".to_vec(), Some(b"1".to_vec())));
         let error = store.commit("one", &checkpoint(2), &effects).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(error.remedy(), Remedy::Fix);
         assert_eq!(store.checkpoint("one").unwrap(), Some(checkpoint(1)), "{why}");
         assert_eq!(store.state_get("one", b"a").unwrap(), None);
+        assert_eq!(json(&store, "one"), [r#"{"id":1,"name":null}"#], "{why}");
     }
 }
 
@@ -281,6 +384,20 @@ fn counter(store: &EmbeddedStore) -> u64 {
     bytes.map_or(1, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()))
 }
 
+/// Runs that test in a process of its own, which is killed behind so many acknowledgements; the last of them.
+fn killed(test: &str, path: &Path, acknowledged: usize) -> u64 {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture"]).env(CHILD, path).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut acks = lines.filter_map(|line| line.strip_prefix("ack ").map(|n| n.parse::<u64>().unwrap()));
+    let last = acks.nth(acknowledged - 1).unwrap();
+    child.kill().unwrap();
+    let last = acks.last().unwrap_or(last);
+    child.wait().unwrap();
+    last
+}
+
 /// B36's shape: whatever the moment of death, effects and checkpoint are equal, and nothing acknowledged is lost.
 #[test]
 fn a_killed_process_leaves_effects_and_checkpoint_equal() {
@@ -289,20 +406,9 @@ fn a_killed_process_leaves_effects_and_checkpoint_equal() {
     }
     let dir = tempdir().unwrap();
     let path = dir.path().join("store.redb");
-    let mut total = 0;
     for round in 0..20 {
         let name = "a_killed_process_leaves_effects_and_checkpoint_equal";
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args([name, "--exact", "--nocapture"]).env(CHILD, &path).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let mut acks = lines.filter_map(|line| line.strip_prefix("ack ").map(|n| n.parse::<u64>().unwrap()));
-        for _ in 0..1 + round * 7 % 13 {
-            total = acks.next().unwrap();
-        }
-        child.kill().unwrap();
-        total = acks.last().unwrap_or(total);
-        child.wait().unwrap();
+        let total = killed(name, &path, 1 + round * 7 % 13);
         let store = EmbeddedStore::open(&path).unwrap();
         let count = counter(&store);
         assert!(count == total || count == total + 1, "{count} after {total} was acknowledged");
@@ -310,5 +416,38 @@ fn a_killed_process_leaves_effects_and_checkpoint_equal() {
         let all = json(&store, "audit");
         assert_eq!(all[0], format!(r#"{{"id":1,"name":"{count}"}}"#));
         assert_eq!(all.len() as u64, count);
+    }
+}
+
+/// Truncates for ever: the table has the rows of one commit, as many as its number says, up to a hundred.
+fn truncate_for_ever(path: &Path) {
+    let store = EmbeddedStore::open(path).unwrap();
+    loop {
+        let next = counter(&store) + 1;
+        let ids: Vec<i64> = (0..=next as i64 % 100).collect();
+        let name = next.to_string();
+        let names = vec![Some(name.as_str()); ids.len()];
+        let filled = rows(&[0], &ids, &names, &vec![Op::Insert; ids.len()]);
+        let mut effects = together([alone(truncate("people")), filled]);
+        effects.state.push((b"counter".to_vec(), Some(next.to_be_bytes().to_vec())));
+        store.commit("audit", &checkpoint(next), &effects).unwrap();
+        println!("ack {next}");
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_a_table_before_or_behind_its_truncation() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        truncate_for_ever(Path::new(&path));
+    }
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    for round in 0..10 {
+        killed("a_killed_process_leaves_a_table_before_or_behind_its_truncation", &path, 1 + round * 7 % 13);
+        let store = EmbeddedStore::open(&path).unwrap();
+        let count = counter(&store);
+        assert_eq!(store.checkpoint("audit").unwrap(), Some(checkpoint(count)));
+        let expected = (0..=count % 100).map(|id| format!(r#"{{"id":{id},"name":"{count}"}}"#));
+        assert_eq!(json(&store, "audit"), expected.collect::<Vec<_>>());
     }
 }

@@ -32,6 +32,10 @@ impl<'a> Gathered<'a> {
         self.rows.push(row);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
     /// The ops, and a column for each of the table's.
     pub(crate) fn finish(self, columns: &[ColumnDef]) -> (Vec<u8>, Vec<Column>) {
         let column = |(ordinal, def): (u32, &ColumnDef)| {

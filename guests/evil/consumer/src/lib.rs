@@ -10,7 +10,7 @@ mod reach;
 use serde::Deserialize;
 use tidemill_guest::consumer::{Batch, Consumer, Failure, Interested};
 use tidemill_guest::host::{self, Level};
-use tidemill_guest::{Error, RowError, TableDef, state};
+use tidemill_guest::{Error, RowError, TableDef, output, state};
 
 /// What the configuration can ask for under `do`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -38,6 +38,10 @@ pub enum Deed {
     StdoutFlood,
     /// Writes state in `plan`, where it may not.
     StateInPlan,
+    /// Truncates tables of no name for ever.
+    TruncateFlood,
+    /// Truncates a table in `plan`, where it may not.
+    TruncateInPlan,
     /// Traps in `close`.
     TrapInClose,
     /// Tries files, the environment and the network, and answers with `fatal` what it got.
@@ -103,6 +107,9 @@ impl Consumer for Evil {
         if self.config.deed == Deed::StateInPlan {
             state::set("planned", b"1");
         }
+        if self.config.deed == Deed::TruncateInPlan {
+            output::truncate("planned")?;
+        }
         Ok(Some(Interested { after: table.ordinals(), before: table.key.clone(), plan: () }))
     }
 
@@ -162,7 +169,10 @@ impl Evil {
             Deed::Snoop => Err(Error::Fatal(reach::everything()).into()),
             Deed::WriteFiles => Err(Error::Fatal(reach::files()).into()),
             Deed::OpenSocket => Err(Error::Fatal(reach::sockets()).into()),
-            Deed::Behave | Deed::StateInPlan | Deed::TrapInClose => Ok(()),
+            Deed::TruncateFlood => loop {
+                output::truncate("")?;
+            },
+            Deed::Behave | Deed::StateInPlan | Deed::TruncateInPlan | Deed::TrapInClose => Ok(()),
         }
     }
 
