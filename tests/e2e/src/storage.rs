@@ -63,6 +63,27 @@ impl Folder {
         tables.iter().map(|(name, table)| (name.clone(), state(table))).collect()
     }
 
+    /// How far the storage of source `shop` has followed: the SCN of what is durable there.
+    pub fn stored_scn(&self) -> u64 {
+        let manifest = self.manifest().expect("there is a manifest");
+        manifest["logged"]["position"][1].as_u64().expect("it is a number")
+    }
+
+    /// The SCN after which the log of source `shop` begins: what its oldest segment is called by.
+    pub fn log_begins(&self) -> u64 {
+        let segments = std::fs::read_dir(self.data().join("log/shop")).expect("it is there");
+        let paths = segments.map(|entry| entry.expect("the folder is readable").path());
+        let names = paths.filter(|path| path.extension() == Some("seg".as_ref()));
+        let scn = |path: PathBuf| {
+            let name = path.file_stem()?.to_str()?.split_once('-')?.1.to_owned();
+            name.split('_').next()?.parse::<u64>().ok()
+        };
+        names
+            .map(|path| scn(path).expect("segments are called by their SCN"))
+            .min()
+            .expect("a log has segments")
+    }
+
     /// What a Python script prints, as JSON; it runs in the folder, with DuckDB and PyArrow.
     pub fn python(&self, script: &str) -> Value {
         let output =

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use mysql_async::prelude::Queryable;
 use tidemill_e2e::{Built, Folder, Instance, Keyed, Rows, end};
@@ -83,24 +82,6 @@ async fn at_source(server: &Server) -> BTreeMap<String, Rows> {
     tables
 }
 
-/// How far storage has followed: the SCN of what is durable there.
-fn stored(folder: &Folder) -> u64 {
-    let manifest = folder.manifest().expect("its tables are copied");
-    manifest["logged"]["position"][1].as_u64().unwrap()
-}
-
-/// The SCN after which the log on disk begins: what its oldest segment is called by.
-fn kept_after(folder: &Folder) -> u64 {
-    let segments = std::fs::read_dir(folder.data().join("log/shop")).unwrap();
-    let paths = segments.map(|entry| entry.unwrap().path());
-    let names = paths.filter(|path| path.extension() == Some("seg".as_ref()));
-    let scn = |path: PathBuf| {
-        let name = path.file_stem().unwrap().to_str().unwrap().split_once('-').unwrap().1.to_owned();
-        name.split('_').next().unwrap().parse::<u64>().unwrap()
-    };
-    names.map(scn).min().expect("a log has segments")
-}
-
 /// Takes lines until the source's end was given as part of the stream.
 async fn take_until_the_end(server: &Server, up: &mut Instance, built: &mut Built, marker: &mut i64) {
     loop {
@@ -152,12 +133,12 @@ async fn falls_out_and_comes_back(kind: Kind) {
     folder.configure(&format!("{source}{LITTLE}{STORAGE}"));
     let mut storing = folder.up();
     server.sql("TRUNCATE t.short; INSERT INTO t.short VALUES (3, 33), (4, 44)").await.unwrap();
-    while kept_after(&folder) <= stood.position.scn.0 {
+    while folder.log_begins() <= stood.position.scn.0 {
         let writer = write(&server, done, ROWS);
         writer.wait_more(200).await;
         done += writer.stop().await.unwrap();
         let end = end(&server).await;
-        while stored(&folder) < end {
+        while folder.stored_scn() < end {
             assert!(storing.ended().is_none(), "it goes on");
             tokio::task::yield_now().await;
         }
