@@ -185,9 +185,8 @@ fn the_schemas_of_files_are_golden() {
 #[test]
 fn a_column_named_as_one_of_ours_is_one_among_columns_of_different_names() {
     let names = ["_scn", "__SCN", "__op", "__count", "__timeline"];
-    let columns =
-        names.iter().map(|name| ColumnSchema::new(*name, DataType::Int64, "bigint", false)).collect();
-    let schema = TableSchema::new(name(), columns, vec![0]);
+    let columns = names.map(|name| ColumnSchema::new(name, DataType::Int64, "bigint", false));
+    let schema = TableSchema::new(name(), columns.to_vec(), vec![0]);
     let arrays: Vec<ArrayRef> =
         (0..5).map(|column| Arc::new(Int64Array::from(vec![column, column + 10])) as ArrayRef).collect();
     let rows = RecordBatch::try_new(Arc::clone(schema.arrow()), arrays.clone()).unwrap();
