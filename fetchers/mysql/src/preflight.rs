@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tokio::time::timeout;
 
 use crate::event::Flavour;
+use crate::extract::quoted;
 use crate::limits::CONNECT_TIME_MAX;
 use crate::options::ServerOptions;
 use crate::random;
@@ -268,19 +269,20 @@ async fn unlogged(
     }
 }
 
-/// By their indexes: MariaDB shows constraints to who may do more than read.
+/// By its indexes: MariaDB tells constraints only to who may do more than read.
 async fn tables_without_key(connection: &mut Connection, findings: &mut Vec<Finding>) {
-    let query = "SELECT CONCAT(t.table_schema, '.', t.table_name) FROM information_schema.tables t \
+    let query = "SELECT t.table_schema, t.table_name FROM information_schema.tables t \
          WHERE t.table_type = 'BASE TABLE' \
          AND t.table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
          AND NOT EXISTS (SELECT 1 FROM information_schema.statistics s WHERE s.index_name = 'PRIMARY' \
-         AND s.table_schema = t.table_schema AND s.table_name = t.table_name) ORDER BY 1";
+         AND s.table_schema = t.table_schema AND s.table_name = t.table_name) ORDER BY 1, 2";
     let rows = connection.query(query).await.unwrap_or_default();
-    for table in rows.iter().filter_map(|row| row.at(0)) {
+    for (database, table) in rows.iter().filter_map(|row| row.at(0).zip(row.at(1))) {
+        let name = format!("{}.{}", quoted(database), quoted(table));
         findings.push(finding(
             Level::Warning,
-            format!("table {table} has no primary key: its changes cannot be consolidated"),
-            format!("ALTER TABLE {table} ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY"),
+            format!("table {database}.{table} has no primary key: its changes cannot be consolidated"),
+            format!("ALTER TABLE {name} ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY"),
         ));
     }
 }

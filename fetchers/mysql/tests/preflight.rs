@@ -30,7 +30,8 @@ async fn every_setting_that_stands_in_the_way_is_found_with_the_statement_that_m
             .sql(
                 "SET GLOBAL binlog_row_image = 'MINIMAL'; SET GLOBAL binlog_format = 'MIXED'; \
                  SET GLOBAL binlog_row_metadata = 'MINIMAL'; SET GLOBAL binlog_checksum = 'NONE'; \
-                 SET GLOBAL binlog_expire_logs_seconds = 3600; CREATE DATABASE d; CREATE TABLE d.t (id INT)",
+                 SET GLOBAL binlog_expire_logs_seconds = 3600; CREATE DATABASE d; CREATE TABLE d.t (id INT); \
+                 CREATE TABLE d.u (id INT PRIMARY KEY); CREATE TABLE d.`a``b c` (v INT)",
             )
             .await
             .unwrap();
@@ -40,11 +41,13 @@ async fn every_setting_that_stands_in_the_way_is_found_with_the_statement_that_m
             (Level::Warning, "binlog_row_metadata is MINIMAL", "SET GLOBAL binlog_row_metadata = FULL"),
             (Level::Warning, "binlog_row_image is MINIMAL", "SET GLOBAL binlog_row_image = 'FULL'"),
             (Level::Warning, "kept for 1.0 hours", "binlog_expire_logs_seconds"),
-            (Level::Warning, "d.t has no primary key", "ALTER TABLE d.t"),
+            (Level::Warning, "d.t has no primary key", "ALTER TABLE `d`.`t`"),
+            (Level::Warning, "d.a`b c has no primary key", "ALTER TABLE `d`.`a``b c`"),
             (Level::Note, "binlog_checksum is NONE", "CRC32"),
         ] {
             assert!(has(&findings, level, what, fix), "{kind}: {what}: {findings:#?}");
         }
+        assert!(!findings.iter().any(|finding| finding.what.contains("d.u")), "{kind}: {findings:#?}");
         assert!(findings.is_sorted_by(|a, b| a.level >= b.level), "the worst comes first");
     }
 }

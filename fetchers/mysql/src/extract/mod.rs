@@ -20,6 +20,7 @@ use tidemill_event::TableName;
 use tidemill_fetchers_api::FetchError;
 use tidemill_fetchers_api::extract::{Extract, Load, SourceTable};
 
+pub(crate) use select::quoted;
 pub use session::MySqlSession;
 
 use crate::options::ServerOptions;

@@ -14,7 +14,7 @@ use crate::transport::Row;
 use crate::value::declared::{Declared, Shown};
 
 /// A name, whatever is in it.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
