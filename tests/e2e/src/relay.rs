@@ -93,7 +93,10 @@ impl Relay {
     /// GET of a path, by `curl` with these arguments more.
     pub fn get_with(&self, path: &str, arguments: &[&str]) -> Answer {
         let mut command = Command::new("curl");
-        command.args(["-sS", "--max-time", "300", "-w", "\n%{http_code}"]).args(arguments).arg(self.url(path));
+        command
+            .args(["-sS", "--max-time", "300", "-w", "\n%{http_code}"])
+            .args(arguments)
+            .arg(self.url(path));
         let output = command.stdin(Stdio::null()).output().expect("curl is installed");
         let text = String::from_utf8_lossy(&output.stdout);
         let (body, status) = text.rsplit_once('\n').expect("curl writes the status behind the body");
