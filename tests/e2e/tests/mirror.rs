@@ -59,7 +59,7 @@ fn statement(n: u64) -> String {
 /// What `tidemill verify` says of each table of the subscription's output: as `TABLE` where it is the source's, and
 /// otherwise all that it says.
 fn verified(folder: &Folder) -> Vec<String> {
-    let arguments = ["verify", "--subscription", "copy", "--json", "--patience", "60 s"];
+    let arguments = ["verify", "--subscription", "copy", "--json"];
     let output = block_in_place(|| folder.run(&arguments));
     let said = |line: &String| {
         let report: Value = serde_json::from_str(line).unwrap();
