@@ -388,16 +388,24 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
 
     /// What is asked for is copied, unless it is being copied already.
     fn ask(&mut self, name: TableName, anew: bool) {
-        let known = self.tables.get(&name);
-        let is_copied = known.is_some_and(|table| match &table.state {
+        if anew || !self.is_copied(&name) {
+            self.begin_again(name, anew);
+        }
+    }
+
+    /// What is told of the table stays, unless it is copied.
+    fn look_at(&mut self, name: &TableName) {
+        if !self.is_copied(name) {
+            self.wait(name, false);
+        }
+    }
+
+    fn is_copied(&self, name: &TableName) -> bool {
+        self.tables.get(name).is_some_and(|table| match &table.state {
             State::Waiting { .. } | State::Beginning => true,
             State::Copying(copying) => !copying.is_done(),
             State::Ended => false,
-        });
-        if is_copied && !anew {
-            return;
-        }
-        self.begin_again(name, anew);
+        })
     }
 
     fn begin_again(&mut self, name: TableName, anew: bool) {
@@ -456,6 +464,7 @@ impl<E: Extract, D: Destination, M: Marks> Running<E, D, M> {
                 TableRequest::Restart => self.ask(name, true),
                 TableRequest::Redo(chunks) => self.redo(name, chunks),
                 TableRequest::Forget => self.forget(&name),
+                TableRequest::Look => self.look_at(&name),
             }
         }
         if let Some(is_paused) = requests.pause {

@@ -36,6 +36,8 @@ pub(crate) enum TableRequest {
     Redo(BTreeSet<u32>),
     /// Give it up.
     Forget,
+    /// Look at it; copy it where the destination has it not.
+    Look,
 }
 
 impl CloneControl {
@@ -49,6 +51,11 @@ impl CloneControl {
     /// log does not tell.
     pub fn restart_table(&self, table: TableName) {
         self.request(table, TableRequest::Restart);
+    }
+
+    /// Looks at a table's definition at the source, which the destination is told; one that it does not have is copied.
+    pub fn look_at_table(&self, table: TableName) {
+        self.change(|requests| requests.add(table, TableRequest::Look));
     }
 
     /// Reads one chunk again: something happened to the table between its marks. Its owner has removed it from
@@ -120,7 +127,10 @@ impl Requests {
             (TableRequest::Redo(chunks), TableRequest::Redo(more)) => chunks.extend(more),
             (TableRequest::Redo(_), TableRequest::Copy) => {}
             (TableRequest::Forget, TableRequest::Redo(_)) => {}
-            (before @ TableRequest::Forget, TableRequest::Copy) => *before = TableRequest::Restart,
+            (before @ TableRequest::Forget, TableRequest::Copy | TableRequest::Look) => {
+                *before = TableRequest::Restart;
+            }
+            (_, TableRequest::Look) => {}
             (before, request) => *before = request,
         }
     }
@@ -140,7 +150,7 @@ mod tests {
 
     #[test]
     fn of_two_requests_for_a_table_the_one_that_asks_for_more_is_left() {
-        use TableRequest::{Copy, Forget, Redo, Restart};
+        use TableRequest::{Copy, Forget, Look, Redo, Restart};
         let redo = |chunks: &[u32]| Redo(chunks.iter().copied().collect());
         assert_eq!(after(&[Restart, Copy, redo(&[1])]), Restart);
         assert_eq!(after(&[redo(&[1]), Copy, redo(&[3])]), redo(&[1, 3]));
@@ -148,5 +158,8 @@ mod tests {
         assert_eq!(after(&[Restart, Forget]), Forget);
         assert_eq!(after(&[Forget, redo(&[1])]), Forget);
         assert_eq!(after(&[Forget, Copy]), Restart);
+        assert_eq!(after(&[Copy, Look]), Copy);
+        assert_eq!(after(&[Look, Restart]), Restart);
+        assert_eq!(after(&[Forget, Look]), Restart);
     }
 }

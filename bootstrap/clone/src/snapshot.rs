@@ -2,14 +2,15 @@
 //! writer. What becomes of a table whose copy is complete is for the follower, which applies the log over it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tidemill_bootstrap_store::{
     ChunkDone, ChunkWriter, CloneProgress, CommitError, DataError, Draft, StoredSchema, TableKey, TablePhase,
     TableState, Writer, random_id, table_root,
 };
-use tidemill_event::{Remedy, TableName};
+use tidemill_event::{Remedy, TableName, TableSchema};
 use tidemill_fetchers_api::extract::SourceKey;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{BoxError, ChunkRows, CopyId, Destination, DestinationError, Plan, Resumed, Stamp, TableCopy};
 
@@ -23,6 +24,8 @@ pub struct SnapshotDestination {
     waiting: Mutex<BTreeMap<String, Waiting>>,
     /// Held by who commits: others find their chunks committed.
     committing: tokio::sync::Mutex<()>,
+    /// Who is told of tables that have another schema at the source than here.
+    seen: Option<UnboundedSender<Arc<TableSchema>>>,
 }
 
 /// Chunks of one copy that are written and not recorded.
@@ -43,7 +46,14 @@ struct Found {
 impl SnapshotDestination {
     /// Copies of tables into what that writer writes.
     pub fn new(writer: Writer) -> SnapshotDestination {
-        SnapshotDestination { writer, waiting: Mutex::default(), committing: tokio::sync::Mutex::default() }
+        let (waiting, committing) = (Mutex::default(), tokio::sync::Mutex::default());
+        SnapshotDestination { writer, waiting, committing, seen: None }
+    }
+
+    /// Tells the schemas, as the policy leaves them, of tables that are whole and have another one at the source.
+    pub fn telling(mut self, seen: UnboundedSender<Arc<TableSchema>>) -> SnapshotDestination {
+        self.seen = Some(seen);
+        self
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, Waiting>> {
@@ -115,6 +125,12 @@ impl Destination for SnapshotDestination {
         let (tables, name) = (self.writer.tables(), table.source.name());
         let Some(state) = tables.values().find(|state| state.name == *name) else { return Ok(None) };
         if state.phase == TablePhase::Ready {
+            if let Some(seen) =
+                self.seen.as_ref().filter(|_| state.schema.id != table.stored.id().to_string())
+            {
+                // Whoever was told may be gone.
+                let _ = seen.send(Arc::clone(&table.stored));
+            }
             return Ok(Some(Resumed::Complete { policy: state.policy.clone() }));
         }
         let progress = progress(&state.phase);

@@ -269,7 +269,7 @@ impl BootstrapService {
         let cloner = Cloner::new(
             extract.clone(),
             self.policy.clone(),
-            SnapshotDestination::new(writer.clone()),
+            SnapshotDestination::new(writer.clone()).telling(handle.seen()),
             handle.marks(),
             clones,
         );

@@ -142,6 +142,61 @@ async fn b51_a_table_altered_under_a_writer_in_mariadb_is_published_with_its_new
     altered(Kind::MariaDb).await;
 }
 
+/// After each statement no row is written.
+async fn defined_without_rows(kind: Kind) {
+    build();
+    let mut server = Server::start(kind, Options::default()).await.unwrap();
+    server
+        .sql(
+            "CREATE DATABASE t; \
+             CREATE TABLE t.items (id BIGINT PRIMARY KEY, x INT, y INT, v DECIMAL(10,2), w VARCHAR(20)); \
+             CREATE TABLE t.again (id BIGINT PRIMARY KEY, n INT); \
+             INSERT INTO t.items VALUES (1, 1, 10, 1.25, 'a'), (2, 2, 20, 2.75, NULL), (3, 3, NULL, 3.00, 'c'); \
+             INSERT INTO t.again VALUES (1, 1), (2, 2)",
+        )
+        .await
+        .unwrap();
+    let folder = Folder::new("");
+    folder.configure(&format!("{}start = \"now\"\n{STORAGE}", folder.source("shop", &server)));
+    clone(&folder);
+    let mut up = folder.up();
+    for (table, statement) in [
+        ("t.items", "ALTER TABLE t.items RENAME COLUMN x TO y, RENAME COLUMN y TO x"),
+        ("t.items", "ALTER TABLE t.items ADD COLUMN more VARCHAR(8) NULL AFTER id"),
+        ("t.items", "ALTER TABLE t.items MODIFY v DECIMAL(12,1)"),
+        ("t.items", "ALTER TABLE t.items MODIFY w VARCHAR(40) FIRST, ADD COLUMN last INT NULL"),
+        ("t.items", "ALTER TABLE t.items DROP COLUMN Y"),
+        ("t.again", "DROP TABLE t.again; CREATE TABLE t.again (name VARCHAR(20) PRIMARY KEY, v INT)"),
+        ("t.fresh", "CREATE TABLE t.fresh (id INT PRIMARY KEY, at DATETIME(6))"),
+        ("t.later", "CREATE TABLE t.soon (id INT PRIMARY KEY); RENAME TABLE t.soon TO t.later"),
+    ] {
+        server.sql(statement).await.unwrap();
+        let expected = sorted(at_source(&server, table).await);
+        block_in_place(|| {
+            let is_there = || folder.latest(table).exists();
+            wait_until(&mut up, || is_there() && sorted(folder.by_duckdb(table)) == expected);
+        });
+        println!("{statement}");
+    }
+    let found = block_in_place(|| folder.verified());
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["t.again", "t.fresh", "t.items", "t.later"]);
+    for (table, report) in found {
+        assert_eq!(report["differences"].as_array(), Some(&Vec::new()), "{table}: {report}");
+    }
+    terminate(up);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b51_what_a_statement_makes_of_a_table_in_mysql_is_published_before_any_row_comes() {
+    defined_without_rows(Kind::MySql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b51_what_a_statement_makes_of_a_table_in_mariadb_is_published_before_any_row_comes() {
+    defined_without_rows(Kind::MariaDb).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn b30_a_table_that_is_added_is_back_filled_while_another_stays_published_and_goes_on() {
     build();

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tidemill_bootstrap_store::{
-    DataError, LogBuffer, LogSegment, RunBuilder, TableId, TableKey, Writer, read_segment, table_root,
+    DataError, LogBuffer, LogSegment, RunBuilder, TableId, TableKey, TablePhase, Writer, read_segment,
+    table_root,
 };
-use tidemill_event::{EventKind, Position, TableName, Window};
+use tidemill_event::{EventKind, Position, TableName, TableSchema, Window};
 use tidemill_fetchers_api::statement::ReadStatement;
 
-use super::change::{Changes, OTHER_COLUMNS, Rebuilt, copied_since, done_plan, progress};
+use super::change::{Changes, OTHER_COLUMNS, Rebuilt, copied_since, done_plan, evolve, progress};
 use super::intake::{Intake, Taken};
 use super::tables::{Tables, between, end_of};
 use super::{Change, FollowError, Step};
@@ -24,16 +25,26 @@ pub(crate) struct Applier {
     segments: Vec<LogSegment>,
     marks: MarksWriter,
     /// Tables that the source made, of which no row came yet.
-    made: HashMap<TableName, Position>,
+    made: HashMap<TableName, Made>,
     /// The names that tables got in the transaction in hand, and those that they had.
     renamed: HashMap<TableName, (Position, TableName)>,
     /// Tables that have content which never came: they are to be copied, anew where they are being copied.
     unknown: HashSet<TableName>,
+    /// Tables that were defined, which is committed: what the source has of them now is worth a look.
+    defined: HashSet<TableName>,
     anew: Option<String>,
     /// Whether something happened that others wait for: it is committed soon.
     is_urgent: bool,
     flush_bytes: usize,
     apply_bytes: usize,
+}
+
+/// A table that the source made, empty.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    at: Position,
+    /// Whether whoever copies tables was told: one without rows has a definition all the same.
+    is_told: bool,
 }
 
 /// What is held in memory.
@@ -61,6 +72,7 @@ impl Applier {
             made: HashMap::new(),
             renamed: HashMap::new(),
             unknown: HashSet::new(),
+            defined: HashSet::new(),
             anew: None,
             is_urgent: false,
             flush_bytes: options.flush_bytes,
@@ -90,6 +102,30 @@ impl Applier {
     /// Tables whose content never came, or of which what came is of no use.
     pub(crate) fn take_unknown(&mut self) -> HashSet<TableName> {
         std::mem::take(&mut self.unknown)
+    }
+
+    /// Tables of which rows may not come soon, since when they have a definition that only the source can tell.
+    pub(crate) fn take_defined(&mut self) -> HashSet<TableName> {
+        std::mem::take(&mut self.defined)
+    }
+
+    /// The source was seen to have a table with these columns. No transaction is open.
+    pub(crate) async fn see(&mut self, table: &TableSchema) -> Result<(), FollowError> {
+        if self.intake.is_fresh() || self.tables.follows(table).is_none() {
+            return Ok(());
+        }
+        // Rows that came before have the columns of before.
+        self.apply().await?;
+        let Some((id, schema)) = self.tables.follows(table) else { return Ok(()) };
+        let at = self.intake.mark().position;
+        let commit = self.writer.commit(|draft| {
+            let table = draft.tables.get_mut(&id).filter(|table| table.phase == TablePhase::Ready);
+            table.into_iter().for_each(|table| evolve(table, schema.clone(), at));
+        });
+        commit.await?;
+        self.tables.load(&self.writer.tables(), at);
+        self.tables.came(id, &schema);
+        Ok(())
     }
 
     /// Goes on wherever the next window begins; no table is what the source has.
@@ -219,7 +255,7 @@ impl Applier {
             Some(state) => self.tables.enter(state, after),
             None => {
                 let id = self.writer.commit(tidemill_bootstrap_store::Draft::next_table_id).await?;
-                let made = self.made.remove(name);
+                let made = self.made.remove(name).map(|made| made.at);
                 self.tables.appear(id, &changes.schema, made, after);
                 self.is_urgent |= made.is_none();
             }
@@ -329,7 +365,7 @@ impl Applier {
 
     fn rename(&mut self, from: &TableName, to: &TableName, at: Position) {
         if let Some(made) = self.made.remove(from) {
-            self.made.insert(to.clone(), made);
+            self.made.insert(to.clone(), Made { is_told: false, ..made });
         }
         self.is_urgent = true;
         if self.tables.rename(from, to, at) {
@@ -346,7 +382,7 @@ impl Applier {
     ) -> Result<(), FollowError> {
         if self.tables.get(name).is_none() {
             if self.tables.creates(name, statement) {
-                self.made.insert(name.clone(), at);
+                self.made.insert(name.clone(), Made { at, is_told: false });
             }
             return Ok(());
         }
@@ -387,7 +423,12 @@ impl Applier {
         change.applied = Some(mark.clone());
         self.commit(change).await?;
         self.is_urgent = false;
+        self.defined.extend(self.tables.take_defined());
+        self.defined.extend(self.made.iter().filter(|(_, made)| !made.is_told).map(|(name, _)| name.clone()));
+        self.made.values_mut().for_each(|made| made.is_told = true);
         self.tables.load(&self.writer.tables(), mark.position);
+        // One that is copied since has come into sight by that.
+        self.made.retain(|name, _| self.tables.get(name).is_none());
         Ok(())
     }
 

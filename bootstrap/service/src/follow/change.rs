@@ -160,7 +160,8 @@ fn unseen(
     found.into_iter().map(|(_, name)| name).collect()
 }
 
-fn evolve(table: &mut TableState, schema: StoredSchema, at: Position) {
+/// It goes on with this schema since there.
+pub(crate) fn evolve(table: &mut TableState, schema: StoredSchema, at: Position) {
     let stays = |old: &StoredColumn| {
         schema.columns.iter().any(|new| (new.field, &new.name) == (old.field, &old.name))
     };

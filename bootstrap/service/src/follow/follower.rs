@@ -1,12 +1,13 @@
 //! The loop: takes windows, and decides when what they say is made durable, applied and merged.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_bootstrap_clone::CloneControl;
 use tidemill_bootstrap_store::{Manifest, TableId, Writer};
 use tidemill_client::Feed;
-use tidemill_event::{Checkpoint, Position, Remedy, TableName, Window, chain};
+use tidemill_event::{Checkpoint, Position, Remedy, TableName, TableSchema, Window, chain};
 use tidemill_fetchers_api::statement::ReadStatement;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -28,6 +29,9 @@ pub struct Follower {
     copied: BTreeMap<TableId, (TableName, Position)>,
     status: watch::Sender<Status>,
     asked: mpsc::Receiver<Ask>,
+    /// Tables as the source was seen to have them, until no transaction is open.
+    seen: mpsc::UnboundedReceiver<Arc<TableSchema>>,
+    unread: Vec<Arc<TableSchema>>,
     handle: Handle,
     due: Due,
 }
@@ -38,6 +42,7 @@ pub struct Handle {
     ask: mpsc::Sender<Ask>,
     status: watch::Receiver<Status>,
     marks: Marks,
+    see: mpsc::UnboundedSender<Arc<TableSchema>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +68,11 @@ impl Handle {
     /// What it has passed, for who copies tables beside it.
     pub fn marks(&self) -> Marks {
         self.marks.clone()
+    }
+
+    /// Takes schemas of tables as the source has them now, for those that whoever copies was asked to look at.
+    pub fn seen(&self) -> mpsc::UnboundedSender<Arc<TableSchema>> {
+        self.see.clone()
     }
 
     /// Has everything applied that was read; the position that the tables are at then. `None`: the follower is gone.
@@ -94,7 +104,8 @@ impl Follower {
         let (applier, marks) = Applier::new(writer.clone(), read, &options);
         let (ask, asked) = mpsc::channel(16);
         let (status, seen) = watch::channel(Status::default());
-        let handle = Handle { ask, status: seen, marks };
+        let (see, tables_seen) = mpsc::unbounded_channel();
+        let handle = Handle { ask, status: seen, marks, see };
         let keeper = Keeper::new(writer, &options);
         let mut follower = Follower {
             applier,
@@ -104,6 +115,8 @@ impl Follower {
             copied: BTreeMap::new(),
             status,
             asked,
+            seen: tables_seen,
+            unread: vec![],
             handle,
             due: Due::default(),
         };
@@ -180,6 +193,7 @@ impl Follower {
                     self.tell();
                 }
                 Some(ask) = self.asked.recv() => self.answer(ask),
+                Some(table) = self.seen.recv() => self.unread.push(table),
                 // Cancel-safe: a window that is not given yet is given by the next call.
                 window = feed.next(), if retry.is_over() => match window {
                     Ok(Some(window)) => arrived = Some(window),
@@ -223,6 +237,12 @@ impl Follower {
         if !held.is_whole {
             return Ok(());
         }
+        for table in std::mem::take(&mut self.unread) {
+            self.applier.see(&table).await?;
+            self.tell();
+            self.keeper.wake();
+        }
+        let held = self.applier.held();
         let now = Instant::now();
         let is_over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let wanted = held.is_urgent || !self.due.waiting.is_empty() || self.has_copy();
@@ -325,6 +345,7 @@ impl Follower {
         }
         self.copied = open;
         self.applier.take_unknown().into_iter().for_each(|name| self.clones.restart_table(name));
+        self.applier.take_defined().into_iter().for_each(|name| self.clones.look_at_table(name));
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Tables {
     by_name: HashMap<TableName, Table>,
     /// Columns that statements have added, until rows with them come.
     expected: HashMap<TableId, Vec<String>>,
+    /// Tables that a statement defined anew and that went on as they are.
+    defined: HashSet<TableName>,
     pub(crate) steps: Vec<(TableId, Step)>,
     /// Tables that the steps take away.
     gone: HashSet<TableId>,
@@ -50,8 +52,9 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn new(store: Store, read: ReadStatement, policy: String) -> Tables {
-        let (by_name, expected, gone) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Tables { store, by_name, expected, steps: vec![], gone, read, policy }
+        let (by_name, expected) = (HashMap::new(), HashMap::new());
+        let (defined, gone) = (HashSet::new(), HashSet::new());
+        Tables { store, by_name, expected, defined, steps: vec![], gone, read, policy }
     }
 
     /// Begins again from what is committed.
@@ -194,12 +197,18 @@ impl Tables {
         let table = self.by_name.get_mut(name).expect("it is there");
         let next = schema.columns.iter().map(|column| column.field + 1).max().unwrap_or(0);
         table.next_field = table.next_field.max(next);
-        if let Some(expected) = self.expected.get_mut(&table.id) {
+        table.schema = schema.clone();
+        let id = table.id;
+        self.came(id, &schema);
+        self.steps.push((id, Step::Evolve { schema, at }));
+        Ok(())
+    }
+
+    /// Columns that are there are not expected any more.
+    pub(crate) fn came(&mut self, id: TableId, schema: &StoredSchema) {
+        if let Some(expected) = self.expected.get_mut(&id) {
             expected.retain(|name| schema.columns.iter().all(|column| column.name != *name));
         }
-        table.schema = schema.clone();
-        self.steps.push((table.id, Step::Evolve { schema, at }));
-        Ok(())
     }
 
     /// Writes what is built of a table, up to and with the transaction that ends there. More of that transaction may come.
@@ -293,12 +302,32 @@ impl Tables {
             }
         };
         match evolution {
-            Evolution::Same => Ok(()),
-            Evolution::InPlace(schema) => self.evolve(name, schema, at).await,
-            Evolution::CloneAnew(reason) => {
-                self.invalidate(name, at, reason);
-                Ok(())
+            Evolution::Same => drop(self.defined.insert(name.clone())),
+            Evolution::InPlace(schema) => {
+                self.defined.insert(name.clone());
+                self.evolve(name, schema, at).await?;
             }
+            Evolution::CloneAnew(reason) => self.invalidate(name, at, reason),
+        }
+        Ok(())
+    }
+
+    /// The tables that were defined anew since the last time, and that rows may not come of.
+    pub(crate) fn take_defined(&mut self) -> HashSet<TableName> {
+        std::mem::take(&mut self.defined)
+    }
+
+    /// The source shows a table with these columns, now or somewhat later in its log than this: what follows for the table
+    /// from the statements that are here, in which columns may have come that no row has yet. `None`: nothing does.
+    ///
+    /// A later statement that is not here yet does no harm: what does not follow is left alone, and rows that do not fit have
+    /// the table copied anew.
+    pub(crate) fn follows(&self, seen: &TableSchema) -> Option<(TableId, StoredSchema)> {
+        let table = self.by_name.get(seen.name()).filter(|table| table.copied_since.is_none())?;
+        let expected = self.expected.get(&table.id).map_or(&[][..], Vec::as_slice);
+        match after_rows(&table.stored(), seen, expected) {
+            Evolution::InPlace(schema) => Some((table.id, schema)),
+            Evolution::Same | Evolution::CloneAnew(_) => None,
         }
     }
 
