@@ -27,6 +27,9 @@ pub(crate) const STATE: TableDefinition<'_, (&str, &[u8]), &[u8]> = TableDefinit
 pub(crate) const TABLE: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("table");
 pub(crate) const OUTPUT: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new("output");
 
+/// Pages that are kept in memory; a table that is read, truncated or renamed may be many times larger.
+const CACHE_BYTES: usize = 128 << 20;
+
 /// A key of a subscription's state, and its value.
 pub type StateEntry = (Vec<u8>, Vec<u8>);
 
@@ -68,7 +71,8 @@ impl EmbeddedStore {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(failing.when("create"))?;
         }
-        let database = Database::create(path).map_err(failing.when("open"))?;
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        let database = database.map_err(failing.when("open"))?;
         let write = database.begin_write().map_err(failing.when("open"))?;
         write.open_table(CHECKPOINT).map_err(failing.when("open"))?;
         write.open_table(STATE).map_err(failing.when("open"))?;
