@@ -210,3 +210,58 @@ async fn b21_a_mirror_of_mysql_that_fell_out_of_the_log_comes_back_over_tables_t
 async fn b21_a_mirror_of_mariadb_that_fell_out_of_the_log_comes_back_over_tables_that_come_whole() {
     comes_back_over_whole_tables(Kind::MariaDb).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_changed_unseen_stops_the_mirror_and_comes_anew_from_storage_when_an_operator_says_so() {
+    let mut server = Server::start(Kind::MySql, Options::default()).await.unwrap();
+    server.sql(TABLES).await.unwrap();
+    let parted = "CREATE TABLE t.parted (id INT PRIMARY KEY, v INT)
+        PARTITION BY RANGE (id) (PARTITION few VALUES LESS THAN (100), PARTITION rest VALUES LESS THAN MAXVALUE);
+        INSERT INTO t.parted VALUES (1, 1), (2, 2), (100, 3)";
+    server.sql(parted).await.unwrap();
+    let folder = Folder::new("");
+    let port = free_port();
+    let relay = format!("[relay]\nlisten = \"127.0.0.1:{port}\"\n");
+    let source = format!("{}start = \"now\"\n", folder.source("shop", &server));
+    let mirror = MIRROR.replace("\nconsumer", "\nstart = \"snapshot\"\nretries = 1\nconsumer");
+    let to_storage = ["checkpoint", "set", "copy", "--to", "deltas"];
+    folder.configure(&format!("{source}{MIRROR}"));
+    let without = block_in_place(|| folder.run(&to_storage));
+    assert!(without.errors.contains("a [bootstrap.shop] table makes some"), "{}", without.errors);
+    folder.configure(&format!("{source}{STORAGE}{relay}{mirror}"));
+    let early = block_in_place(|| folder.run(&to_storage));
+    assert!(
+        early.errors.contains("has nothing yet; let it begin with `start = \"snapshot\"`"),
+        "{}",
+        early.errors
+    );
+    let cloned = block_in_place(|| folder.run(&["clone"]));
+    assert!(cloned.status.success(), "{}", cloned.errors);
+    let mut up = block_in_place(|| folder.serve("up", port));
+    let tables = ["t.again", "t.items", "t.parted", "t.still", "t.swap", "t.swap_new", "t.wider", "u.a"];
+    server.sql("INSERT INTO t.items VALUES (1, 'first', 1)").await.unwrap();
+    wait_for(&folder, &tables, &mut up.instance);
+
+    server
+        .sql("ALTER TABLE t.parted DROP PARTITION few; INSERT INTO t.items VALUES (2, 'behind', 2)")
+        .await
+        .unwrap();
+    block_in_place(|| up.wait_activity("subscriptions", "copy", "failed"));
+    let ended = block_in_place(|| up.instance.terminate());
+    let said = "table t.parted is no longer what its changes say";
+    assert!(
+        ended.errors.contains(said) && ended.errors.contains("a partition was dropped"),
+        "{}",
+        ended.errors
+    );
+
+    let moved = block_in_place(|| folder.run(&to_storage));
+    assert!(moved.status.success(), "{}", moved.errors);
+    let again = block_in_place(|| folder.run(&to_storage));
+    assert!(again.errors.contains("subscription `copy` is in deltas"), "{}", again.errors);
+    let mut up = block_in_place(|| folder.serve("up", port)).instance;
+    wait_for(&folder, &tables, &mut up);
+    stop(up);
+    assert_eq!(folder.committed().rows("copy", "t.parted").len(), 1);
+    server.stop().await.unwrap();
+}

@@ -163,9 +163,9 @@ impl Mirror {
         if self.moved.contains(&name) {
             return Ok(());
         }
-        let mend = "begin with `start = \"snapshot\"` in a subscription of another name, or leave the table out of `tables`";
         Err(Error::Unsupported(format!(
-            "table {name} is no longer what its changes say, from SCN {scn} on: {reason}; {mend}"
+            "table {name} is no longer what its changes say, from SCN {scn} on: {reason}; where there is snapshot storage, \
+             stop and `tidemill checkpoint set --to deltas` has it come anew; or leave the table out of `tables`"
         )))
     }
 }

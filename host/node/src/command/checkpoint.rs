@@ -12,7 +12,7 @@ use tidemill_event::{Checkpoint, Cursor, Phase, Position, Scn};
 use tidemill_log::{From, Log};
 use tidemill_sink::{Effects, EmbeddedStore};
 
-use crate::config::{Config, Start, SubscriptionConfig};
+use crate::config::{Config, SourceKind, Start, SubscriptionConfig};
 use crate::{Failure, wiring};
 
 /// What `checkpoint` takes.
@@ -28,7 +28,8 @@ pub enum Command {
         /// Which one.
         #[command(flatten)]
         one: One,
-        /// Where to: earliest, now, time:2026-11-20T08:00:00Z or position:TIMELINE/SCN.
+        /// Where to: earliest, now, time:2026-11-20T08:00:00Z, position:TIMELINE/SCN, or deltas: where it stands, and
+        /// over snapshot storage from there, whatever the log still has.
         #[arg(long, value_name = "PLACE")]
         to: String,
     },
@@ -67,7 +68,10 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
             let (config, store) = open(&one.chosen)?;
             let (name, subscription) = pick(&config, one.subscription.as_deref())?;
             let before = store.checkpoint(name)?;
-            let to = place(&config, subscription, before.as_ref(), Start::try_from(to)?).await?;
+            let to = match to.as_str() {
+                "deltas" => over_storage(&config, name, subscription, before)?,
+                _ => place(&config, subscription, before.as_ref(), Start::try_from(to)?).await?,
+            };
             store.commit(name, &to, &Effects::default())?;
             print(name, subscription, Some(&to), one.chosen.json);
         }
@@ -114,6 +118,34 @@ fn pick<'a>(config: &'a Config, name: Option<&str>) -> Result<(&'a str, &'a Subs
     let (name, found) =
         found.ok_or_else(|| format!("there is no such subscription; there are: {}", known()))?;
     Ok((name, found.get_ref()))
+}
+
+/// The same place, to be left over snapshot storage: what changed since then, and tables anew that changed otherwise.
+fn over_storage(
+    config: &Config,
+    name: &str,
+    subscription: &SubscriptionConfig,
+    before: Option<Checkpoint>,
+) -> Result<Checkpoint, Failure> {
+    let source = &subscription.source;
+    let is_served =
+        config.source.get(source).is_some_and(|source| source.get_ref().kind == SourceKind::Relay);
+    if !is_served && !config.bootstrap.contains_key(source) {
+        let what = "which has no snapshot storage; a [bootstrap";
+        return Err(
+            format!("subscription `{name}` reads `{source}`, {what}.{source}] table makes some").into()
+        );
+    }
+    match before {
+        Some(before) if before.phase == Phase::Stream => {
+            Ok(Checkpoint { phase: Phase::Deltas(Cursor::default()), ..before })
+        }
+        Some(before) => Err(format!("subscription `{name}` is in {} already", phase(&before.phase)).into()),
+        None => {
+            Err(format!("subscription `{name}` has nothing yet; let it begin with `start = \"snapshot\"`")
+                .into())
+        }
+    }
 }
 
 /// The checkpoint of a place in the log of the subscription's source.
