@@ -178,6 +178,9 @@ async fn comes_back_over_whole_tables(kind: Kind) {
     folder.configure(&format!("{source}{LITTLE}{STORAGE}"));
     let mut storing = folder.up();
     server.sql(HAPPENS).await.unwrap();
+    let other_columns =
+        "ALTER TABLE t.wider ADD COLUMN more INT; INSERT INTO t.wider VALUES (2, 'behind', 2)";
+    server.sql(other_columns).await.unwrap();
     server
         .sql("DELETE FROM t.items WHERE id = 2; INSERT INTO t.still VALUES (3, 33), (4, 44)")
         .await
@@ -197,7 +200,7 @@ async fn comes_back_over_whole_tables(kind: Kind) {
     assert!(errors.contains("what follows is gone from the stream"), "{errors}");
     let rows = |table: &str| folder.committed().rows("copy", table).len();
     assert_eq!([rows("t.still"), rows("t.swap"), rows("t.swap_old"), rows("t.swap_new")], [2, 3, 3, 0]);
-    assert_eq!((rows("u.a"), rows("t.again")), (0, 2));
+    assert_eq!((rows("u.a"), rows("t.again"), rows("t.wider")), (0, 2, 2));
     server.stop().await.unwrap();
 }
 

@@ -162,11 +162,13 @@ fn unseen(
 
 /// It goes on with this schema since there.
 pub(crate) fn evolve(table: &mut TableState, schema: StoredSchema, at: Position) {
-    let stays = |old: &StoredColumn| {
-        schema.columns.iter().any(|new| (new.field, &new.name) == (old.field, &old.name))
+    let same = |old: &StoredColumn, new: &StoredColumn| {
+        (old.field, &old.name, &old.data_type) == (new.field, &new.name, &new.data_type)
     };
-    // A column that is gone may come again with other values, in rows that nothing else changed.
-    if !table.schema.columns.iter().all(stays) {
+    // A column that is gone may come again with other values, in rows that nothing else changed; and who keeps rows in
+    // columns has none for one that was added, and another for one that became wider.
+    let (old, new) = (&table.schema.columns, &schema.columns);
+    if old.len() != new.len() || !old.iter().zip(new).all(|(old, new)| same(old, new)) {
         table.deltas_since = table.deltas_since.max(at);
     }
     let next = schema.columns.iter().map(|column| column.field + 1).max().unwrap_or(0);
