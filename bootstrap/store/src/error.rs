@@ -6,14 +6,33 @@ use tidemill_world::objects::{CallFailed, ProbeError};
 /// An object that is not what was put there. It is never read as data and never skipped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "object {object} is damaged: {what}; put it back from a copy or an older version in its store, or copy the tables anew \
-     that it belongs to"
+    "object {object} is damaged: {what}; put it back from a copy or an older version in its store, or {}",
+    otherwise(object)
 )]
 pub struct Damaged {
     /// Its full name.
     pub object: String,
     /// What does not fit.
     pub what: String,
+}
+
+/// What mends it where there is no copy.
+fn otherwise(object: &str) -> &'static str {
+    match object.contains("/_meta/manifest/") {
+        true => "remove it, if it is the newest one: the one before it counts then",
+        false => "copy the tables anew that it belongs to",
+    }
+}
+
+/// A store that is not where it was: emptied, moved away, or not mounted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{object}, which was committed a while ago, is not there any more: the store was emptied or moved away, or is not mounted; \
+     nothing is written until it is back and this process was started again"
+)]
+pub struct Lost {
+    /// The newest manifest.
+    pub object: String,
 }
 
 /// A manifest that nobody keeps any more.
@@ -50,6 +69,9 @@ pub enum StoreError {
     /// An object is not what was put there.
     #[error(transparent)]
     Damaged(#[from] Damaged),
+    /// The store is not where it was.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// A call to the object store failed.
     #[error(transparent)]
     Call(#[from] CallFailed),
@@ -80,9 +102,11 @@ impl StoreError {
             StoreError::Call(error) if error.mends_itself() => Remedy::Retry,
             StoreError::Probe(error) if error.mends_itself() => Remedy::Retry,
             StoreError::Gone(_) => Remedy::Retry,
-            StoreError::Damaged(_) | StoreError::Call(_) | StoreError::Format(_) | StoreError::Probe(_) => {
-                Remedy::Fix
-            }
+            StoreError::Damaged(_)
+            | StoreError::Lost(_)
+            | StoreError::Call(_)
+            | StoreError::Format(_)
+            | StoreError::Probe(_) => Remedy::Fix,
             StoreError::Draft(_) => Remedy::Bug,
         }
     }

@@ -37,7 +37,7 @@ mod delta_lake;
 
 pub use delta_lake::{DeltaError, DeltaLake, DeltaLog};
 pub use draft::Draft;
-pub use error::{CommitError, Damaged, Fenced, Gone, OtherFormat, StoreError};
+pub use error::{CommitError, Damaged, Fenced, Gone, Lost, OtherFormat, StoreError};
 pub use gc::Swept;
 pub use hints::{HintError, Hints};
 pub use random::random_id;

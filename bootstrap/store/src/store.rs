@@ -159,6 +159,14 @@ impl Store {
         }
     }
 
+    pub(crate) async fn is_there(&self, path: &str) -> Result<bool, StoreError> {
+        match self.objects.head(&self.path(path)).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed("look for", path)(error)),
+        }
+    }
+
     /// Parts of an object, in that order. Only their lengths are checked.
     pub async fn get_ranges(
         &self,

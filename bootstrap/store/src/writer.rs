@@ -23,7 +23,7 @@ use crate::limits::{HEAD_TRUSTED, STATES_AT_ONCE};
 use crate::manifest::{FORMAT, manifest_path};
 use crate::sealed::{seal, unseal};
 use crate::{
-    CommitError, Draft, Fenced, Hints, Manifest, OtherFormat, Store, StoreError, TableId, TableRef,
+    CommitError, Draft, Fenced, Hints, Lost, Manifest, OtherFormat, Store, StoreError, TableId, TableRef,
     TableState,
 };
 
@@ -238,6 +238,7 @@ impl Writer {
         let mut draft = head.draft();
         let answer = change(&mut draft);
         if let Some(next) = head.next(draft, &self.0.options)? {
+            self.find_head(&mut state).await?;
             let put = |(object, bytes): (crate::ObjectRef, Bytes)| async move {
                 self.patiently(|| self.0.store.put(&object.path, bytes.clone())).await
             };
@@ -288,6 +289,23 @@ impl Writer {
         Err(self.fence(state, &newest))
     }
 
+    /// The next manifest is created behind the head, or nowhere: a directory that was moved away, or is not mounted, is there
+    /// again as an empty one as soon as somebody writes.
+    async fn find_head(&self, state: &mut State) -> Result<(), CommitError> {
+        let path = manifest_path(self.head().number);
+        if self.patiently(|| self.0.store.is_there(&path)).await? {
+            return Ok(());
+        }
+        match self.0.store.newest_listed().await? {
+            Some(newest) => Err(self.fence(state, &newest)),
+            None => Err(self.lost().into()),
+        }
+    }
+
+    fn lost(&self) -> StoreError {
+        Lost { object: self.0.store.path(&manifest_path(self.head().number)).to_string() }.into()
+    }
+
     /// A writer that knew its head to be the newest long ago may have been replaced since, and may not see that by a
     /// creation: its next number may have been used and removed.
     async fn look_again(&self, state: &mut State) -> Result<(), CommitError> {
@@ -302,10 +320,7 @@ impl Writer {
                 Ok(())
             }
             Some(newest) => Err(self.fence(state, &newest)),
-            None => {
-                let what = "it was the newest manifest, and is not there any more".to_owned();
-                Err(self.0.store.damaged(&manifest_path(head.number), what).into())
-            }
+            None => Err(self.lost().into()),
         }
     }
 

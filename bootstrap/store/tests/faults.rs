@@ -197,8 +197,9 @@ async fn a_commit_of_which_nobody_knows_is_finished_by_the_next_one() {
     let number = writer.head().number;
     for fault in [Fault::Fail, Fault::LoseAnswer] {
         faults.clear();
-        faults.at(1, fault);
-        faults.from(2, Fault::Fail);
+        // Behind the segment, and the look for the newest manifest.
+        faults.at(2, fault);
+        faults.from(3, Fault::Fail);
         let scn = writer.head().applied.position.scn.0;
         let segment = step(&writer, scn + 10).await.unwrap_err();
         assert_eq!(segment.remedy(), Remedy::Retry);

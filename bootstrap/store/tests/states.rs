@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use support::*;
 use tidemill_bootstrap_store::{
-    BaseFile, BaseVersion, ChunkDone, CloneProgress, Damaged, Dropped, Fenced, Gone, LogSegment, Manifest,
-    ObjectRef, Run, Store, StoreError, StoredSchema, TableKey, TablePhase, TableRef, TableState,
+    BaseFile, BaseVersion, ChunkDone, CloneProgress, Damaged, Dropped, Fenced, Gone, LogSegment, Lost,
+    Manifest, ObjectRef, Run, Store, StoreError, StoredSchema, TableKey, TablePhase, TableRef, TableState,
 };
 use tidemill_event::{ColumnSchema, Remedy, Sensitivity, TableName, TableSchema};
 
@@ -186,7 +186,7 @@ async fn a_store_of_another_format_source_or_key_encoding_is_refused() {
 fn errors_say_what_where_and_how_to_mend_it() {
     let source_name = "shop".to_owned();
     let fenced = Fenced { source_name: source_name.clone(), epoch: 3, by: "process 8".into(), by_epoch: 4 };
-    let errors: [(String, &str); 3] = [
+    let errors: [(String, &str); 5] = [
         (
             fenced.to_string(),
             "snapshot storage of shop was taken over by process 8 (epoch 4, ours is 3); this writer stops: run one \
@@ -200,6 +200,17 @@ fn errors_say_what_where_and_how_to_mend_it() {
             Damaged { object: "shop/a".into(), what: "it has 3 bytes".into() }.to_string(),
             "object shop/a is damaged: it has 3 bytes; put it back from a copy or an older version in its store, or copy the \
              tables anew that it belongs to",
+        ),
+        (
+            Damaged { object: "shop/_meta/manifest/7.json".into(), what: "it has 3 bytes".into() }
+                .to_string(),
+            "object shop/_meta/manifest/7.json is damaged: it has 3 bytes; put it back from a copy or an older version in its \
+             store, or remove it, if it is the newest one: the one before it counts then",
+        ),
+        (
+            Lost { object: "shop/_meta/manifest/7.json".into() }.to_string(),
+            "shop/_meta/manifest/7.json, which was committed a while ago, is not there any more: the store was emptied or moved \
+             away, or is not mounted; nothing is written until it is back and this process was started again",
         ),
     ];
     for (error, expected) in errors {

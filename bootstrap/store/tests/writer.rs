@@ -90,6 +90,31 @@ async fn a_writer_that_slept_at_any_moment_of_a_commit_is_no_part_of_a_history_t
     }
 }
 
+#[tokio::test]
+async fn a_store_that_was_moved_away_is_not_begun_anew_in_its_place_and_goes_on_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, away) = (folder.path().join("lake"), folder.path().join("away"));
+    let open = || {
+        std::fs::create_dir_all(&here).unwrap();
+        let objects = object_store::local::LocalFileSystem::new_with_prefix(&here).unwrap();
+        Store::new(Arc::new(objects), "shop")
+    };
+    let writer = open().open_writer(options("one")).await.unwrap();
+    step(&writer, 10).await.unwrap();
+    std::fs::rename(&here, &away).unwrap();
+    std::fs::create_dir(&here).unwrap();
+    for _ in 0..2 {
+        let refused = step(&writer, 20).await.unwrap_err();
+        assert!(matches!(refused, CommitError::Store(StoreError::Lost(_))), "{refused}");
+        assert_eq!(refused.remedy(), Remedy::Fix);
+    }
+    assert_eq!(open().manifests().await.unwrap(), [] as [u64; 0]);
+    std::fs::remove_dir_all(&here).unwrap();
+    std::fs::rename(&away, &here).unwrap();
+    step(&writer, 20).await.unwrap();
+    assert_eq!(fresh(&open()).newest().await.unwrap().unwrap(), writer.head());
+}
+
 type Change = Box<dyn Fn(&mut Draft) + Send + Sync>;
 
 #[tokio::test]
