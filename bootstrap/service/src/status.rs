@@ -58,6 +58,8 @@ pub struct TableStatus {
     pub clone: Option<CloneState>,
     /// Why its content is not the source's any more: what was published stays as it was.
     pub stale: Option<String>,
+    /// Why it gets no new version, where merging failed; it is tried again.
+    pub trouble: Option<String>,
     /// Rows of its base.
     pub base_rows: u64,
     /// Runs that are not in the base yet, and their rows.
@@ -97,6 +99,7 @@ impl TableStatus {
             id: table.id,
             clone: clone.or(waits.then(CloneState::default)),
             stale,
+            trouble: None,
             base_rows: base.map_or(0, |base| base.files.iter().map(|file| file.rows).sum()),
             runs: table.runs.len(),
             run_rows: table.runs.iter().map(|run| run.rows).sum(),
@@ -111,11 +114,16 @@ impl Status {
         &mut self,
         manifest: &Manifest,
         tables: impl IntoIterator<Item = &'a TableState>,
+        trouble: impl Fn(TableId) -> Option<String>,
     ) {
         self.manifest = manifest.number;
         (self.applied, self.applied_time_us) = (manifest.applied.position, manifest.applied.time_us);
         (self.logged, self.logged_time_us) = (manifest.logged.position, manifest.logged.time_us);
-        let named = |table: &TableState| (table.name.to_string(), TableStatus::of(table));
+        let named = |table: &TableState| {
+            // One that is copied anew loses what stood in the way.
+            let trouble = trouble(table.id).filter(|_| table.phase == TablePhase::Ready);
+            (table.name.to_string(), TableStatus { trouble, ..TableStatus::of(table) })
+        };
         self.tables = tables.into_iter().map(named).collect();
     }
 

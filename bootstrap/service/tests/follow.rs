@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_buffer::BooleanBuffer;
-use object_store::ObjectStore;
+use futures_util::TryStreamExt;
 use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tidemill_bootstrap_clone::{CloneControl, Destination, SnapshotDestination};
 use tidemill_bootstrap_service::{FollowError, Follower, OnGap, ServiceOptions, State};
 use tidemill_bootstrap_store::{BaseVersion, Draft, Retention, Store, TablePhase, Writer, WriterOptions};
@@ -289,6 +290,48 @@ async fn rows_that_the_log_has_in_part_stop_the_service_until_their_tables_are_t
         follow().await.unwrap();
         world.settle().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_whose_rows_are_lost_says_so_until_it_is_copied_anew() {
+    let mut world = World::new(7);
+    (0..8).for_each(|_| world.model.write());
+    world.settle().await;
+    let from = world.model.head();
+    for object in world.memory.list(None).try_collect::<Vec<_>>().await.unwrap() {
+        if object.location.as_ref().ends_with(".parquet") {
+            world.memory.delete(&object.location).await.unwrap();
+        }
+    }
+    (0..8).for_each(|_| world.model.write());
+    let items = windows(&world.model, from, &mut world.dice).into_iter().map(Item::Window);
+    let options = ServiceOptions { publish_every: Duration::ZERO, ..ServiceOptions::default() };
+    let writer = world.writer().await.unwrap();
+    let mut follower =
+        Follower::open(writer.clone(), CloneControl::default(), options, read_statement).await.unwrap();
+    let status = follower.handle().status();
+    let troubles = || -> Vec<String> {
+        status.borrow().tables.values().filter_map(|table| table.trouble.clone()).collect()
+    };
+    let looked = std::pin::pin!(async {
+        let mut status = status.clone();
+        let is_told = |status: &tidemill_bootstrap_service::Status| {
+            status.tables.values().any(|table| table.trouble.is_some())
+        };
+        status.wait_for(is_told).await.unwrap();
+    });
+    follower.follow(Script::new(items), missing, looked).await.unwrap();
+    assert!(troubles()[0].contains(".parquet; put it back"), "{:?}", troubles());
+    let anew = |draft: &mut Draft| {
+        let at = draft.manifest.applied.position;
+        draft.tables.values_mut().for_each(|table| table.invalidate(at, "it was asked for"));
+    };
+    writer.commit(anew).await.unwrap();
+    follower.follow(Script::new([]), missing, std::future::pending()).await.unwrap();
+    assert_eq!(troubles(), [] as [String; 0]);
+    drop(follower);
+    world.checked = world.store().newest().await.unwrap().unwrap().number;
+    world.settle().await;
 }
 
 /// A source that is copied, and of which a stretch is gone then.

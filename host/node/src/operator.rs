@@ -228,7 +228,15 @@ fn in_doubt(status: &Status, copies: &CloneStatus) -> Option<String> {
         }
     }
     let mut stale = status.tables.iter().filter_map(|(name, table)| Some((name, table.stale.as_ref()?)));
-    stale.next().map(|(name, reason)| format!("table {name} is stale: {reason}"))
+    if let Some((name, reason)) = stale.next() {
+        return Some(format!("table {name} is stale: {reason}"));
+    }
+    let mut old = status.tables.iter().filter_map(|(name, table)| Some((name, table.trouble.as_ref()?)));
+    old.next().map(|(name, why)| {
+        format!(
+            "table {name} gets no new version; what is lost comes again by `tidemill clone {name}`: {why}"
+        )
+    })
 }
 
 fn micros(lag: Duration) -> i64 {

@@ -326,7 +326,10 @@ impl Follower {
     fn tell(&mut self) {
         let writer = self.applier.writer();
         let (head, tables) = (writer.head(), writer.tables());
-        self.status.send_modify(|status| status.committed(&head as &Manifest, tables.values().map(|t| &**t)));
+        let trouble = |table| self.keeper.trouble(table).map(str::to_owned);
+        self.status.send_modify(|status| {
+            status.committed(&head as &Manifest, tables.values().map(|t| &**t), trouble);
+        });
         let open = tables.values().filter(|table| progress(table).is_none_or(|copy| !copy.complete));
         let open = open.filter_map(|table| Some((table.id, (table.name.clone(), copied_since(table)?))));
         let open: BTreeMap<TableId, (TableName, Position)> = open.collect();

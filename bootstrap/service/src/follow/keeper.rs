@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidemill_bootstrap_store::{
     Draft, MergeOptions, Retention, TableId, TableState, Writer, merge_base, merge_runs, trim,
 };
-use tidemill_event::{Position, Remedy};
+use tidemill_event::{Position, Remedy, chain};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -28,6 +28,8 @@ pub(crate) struct Keeper {
     served: HashMap<TableId, Instant>,
     /// Tables whose job failed, and when it is tried again.
     failed: HashMap<TableId, Instant>,
+    /// Why, until a job of theirs goes well.
+    troubles: HashMap<TableId, String>,
     /// Tables that somebody wants published.
     asked: HashSet<TableId>,
     started: Instant,
@@ -44,6 +46,7 @@ impl Keeper {
             published: HashMap::new(),
             served: HashMap::new(),
             failed: HashMap::new(),
+            troubles: HashMap::new(),
             asked: HashSet::new(),
             started: now,
             collect_at: now + options.collect_every,
@@ -102,6 +105,11 @@ impl Keeper {
         self.collect_at.min(publish).max(Instant::now() + Duration::from_millis(100))
     }
 
+    /// Why a table is not merged, where that failed.
+    pub(crate) fn trouble(&self, table: TableId) -> Option<&str> {
+        self.troubles.get(&table).map(String::as_str)
+    }
+
     pub(crate) fn is_busy(&self) -> bool {
         !self.jobs.is_empty()
     }
@@ -113,13 +121,17 @@ impl Keeper {
             Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
             None => std::future::pending().await,
         };
-        let Err(error) = result else { return Ok(None) };
+        let Err(error) = result else {
+            table.map(|table| self.troubles.remove(&table));
+            return Ok(None);
+        };
         if error.remedy() == Remedy::Fenced {
             return Err(error);
         }
         // The stream goes on: readers have the runs.
         if let Some(table) = table {
             self.failed.insert(table, Instant::now() + RETRY_JOB);
+            self.troubles.insert(table, chain(&error));
         }
         Ok(Some(error))
     }
