@@ -369,8 +369,14 @@ impl BootstrapService {
 
     /// Has every table copied that the source has and the store has not.
     async fn ask_for_tables(&self, extract: &MySqlExtract, writer: &Writer) -> Result<(), BootstrapError> {
-        let known = writer.head();
-        for table in extract.tables().await? {
+        let (known, tables) = (writer.head(), extract.tables().await?);
+        if known.tables.is_empty() && !tables.iter().any(|table| is_chosen(&self.tables, table)) {
+            warn!(
+                source = %self.handle.source,
+                "the source shows no table that is to be stored; grant the user SELECT, and check `tables`"
+            );
+        }
+        for table in tables {
             if is_chosen(&self.tables, &table) && !known.tables.contains_key(&table.to_string()) {
                 self.handle.clones.add_table(table);
             }
