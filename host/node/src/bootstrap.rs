@@ -246,6 +246,7 @@ impl BootstrapService {
     async fn once(&mut self, stop: &mut watch::Receiver<bool>) -> Result<(), BootstrapError> {
         let options = WriterOptions { hints: vec![Arc::new(DeltaLake)], ..WriterOptions::default() };
         let writer = self.handle.store.open_writer(options).await?;
+        self.remove_others(&writer).await?;
         if !judged::is_all_judged(&self.policy, &writer) {
             let extract = self.extract.as_ref();
             judged::judge_again(&self.policy, extract, &writer, Stamp::UNSURE).await?;
@@ -283,6 +284,33 @@ impl BootstrapService {
             // It runs as long as the follower does, unless it fails.
             Err(error) = copying => Err(error),
         }
+    }
+
+    /// Removes tables that are not named any more: nobody follows their changes. What was logged of them is applied first, or
+    /// they would be met in it again.
+    async fn remove_others(&self, writer: &Writer) -> Result<(), BootstrapError> {
+        let is_other = |table: &TableName| !is_chosen(&self.tables, table);
+        let others: Vec<TableName> =
+            writer.tables().values().map(|table| table.name.clone()).filter(is_other).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let options = ServiceOptions { policy: Stamp::UNSURE.to_owned(), ..service_options(&self.config) };
+        Follower::open(writer.clone(), CloneControl::default(), options, read_statement)
+            .await?
+            .finish()
+            .await?;
+        let removed = writer.commit(|draft| {
+            let at = draft.manifest.applied.position;
+            let tables = draft.tables.values().filter(|table| is_other(&table.name));
+            let ids: Vec<_> = tables.map(|table| table.id).collect();
+            ids.into_iter().for_each(|id| draft.drop_table(id, at));
+        });
+        removed.await?;
+        for table in others {
+            warn!(source = %self.handle.source, %table, "it is not among `tables` any more: removed");
+        }
+        Ok(())
     }
 
     /// Follows what policies of before have let through. Nothing is copied meanwhile.

@@ -1,4 +1,5 @@
-//! A source's policy that is another one after a restart: it costs the tables that it decides otherwise about, and no others.
+//! A source's policy, or the tables that are stored, are others after a restart: that costs the tables that it is about, and no
+//! others.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -132,6 +133,42 @@ async fn b30_a_policy_that_changes_costs_the_tables_that_it_decides_otherwise_ab
     block_in_place(|| {
         let ended = up.terminate();
         assert!(ended.status.success(), "{}", ended.errors);
+    });
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b30_a_table_that_is_not_named_any_more_goes_and_is_copied_when_it_is_named_again() {
+    let (mut server, folder) = start().await;
+    folder.configure(&config(&folder, &server, BEFORE, FAST));
+    let cloned = block_in_place(|| folder.run(&["clone"]));
+    assert!(cloned.status.success(), "{}", cloned.errors);
+    // Rows of it are in the log, and nobody has applied them when it is not named any more.
+    folder.configure(&config(&folder, &server, BEFORE, NEVER));
+    let mut up = folder.up();
+    server.sql("INSERT INTO t.words VALUES (2, 'in-the-log')").await.unwrap();
+    block_in_place(|| {
+        wait_until(&mut up, || folder.stored().iter().any(|(_, bytes)| holds(bytes, "in-the-log")));
+        up.kill();
+    });
+    let some = format!("{FAST}\ntables = [\"t.orders\", \"t.people\"]");
+    folder.configure(&config(&folder, &server, BEFORE, &some));
+    let mut up = folder.up();
+    server.sql("UPDATE t.words SET w = 'meanwhile'; INSERT INTO t.orders VALUES (10, 10)").await.unwrap();
+    let has_it = |row: &Vec<Option<String>>| row[0].as_deref() == Some("10");
+    block_in_place(|| {
+        wait_until(&mut up, || folder.by_duckdb("t.orders").1.iter().any(has_it));
+        assert!(up.terminate().status.success());
+    });
+    assert_eq!(folder.states().keys().collect::<Vec<_>>(), ["t.orders", "t.people"]);
+
+    folder.configure(&config(&folder, &server, BEFORE, FAST));
+    let cloned = block_in_place(|| folder.run(&["clone"]));
+    assert!(cloned.status.success(), "{}", cloned.errors);
+    block_in_place(|| {
+        folder.assert_equal(&["t.orders", "t.people", "t.words"]);
+        let compared = folder.run(&["verify"]);
+        assert!(compared.status.success(), "{}", compared.lines.join("\n"));
     });
     server.stop().await.unwrap();
 }

@@ -126,6 +126,11 @@ impl Follower {
         Ok(follower)
     }
 
+    /// Makes everything that was logged part of the tables, and follows no further.
+    pub async fn finish(mut self) -> Result<(), FollowError> {
+        self.end().await
+    }
+
     /// A handle on it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
