@@ -118,6 +118,15 @@ pub enum CopyError {
         /// Which.
         tables: String,
     },
+    /// The table in hand is not shown any more. Those behind it would be taken for all that is left.
+    #[error(
+        "the source does not show table {table} any more, of which a part was copied: grant the user SELECT again; if it was \
+         dropped, begin again with a subscription of another name"
+    )]
+    NotShown {
+        /// Which.
+        table: String,
+    },
     /// The log has nothing yet: there is no place that the stream could follow from.
     #[error("the source's log has nothing yet; its tables are copied as soon as its place is known")]
     NothingYet,
@@ -136,7 +145,7 @@ impl CopyError {
             CopyError::Source(error) => error.remedy(),
             CopyError::Tables(error) => error.remedy(),
             CopyError::WithoutKey { .. } => Remedy::Fix,
-            CopyError::NothingYet => Remedy::Wait,
+            CopyError::NothingYet | CopyError::NotShown { .. } => Remedy::Wait,
             CopyError::Log(error) => error.remedy(),
         }
     }
@@ -206,6 +215,10 @@ impl Copy {
         let start = Checkpoint { phase: Phase::Stream, ..from.clone() };
         followed(&self.log, &start)?;
         let tables = self.extract.tables().await?;
+        if let Some(table) = in_hand(have).filter(|had| tables.iter().all(|table| table.to_string() != *had))
+        {
+            return Err(CopyError::NotShown { table: table.to_owned() });
+        }
         if have.is_none() {
             let without = InitialCopy::without_key(&self.extract, &self.policy, &tables).await?;
             if !without.is_empty() {
@@ -220,6 +233,14 @@ impl Copy {
         let (extract, policy, control) = (self.extract.clone(), self.policy.clone(), self.control.clone());
         let copy = InitialCopy::new(extract, policy, &tables, from, control, self.options.clone());
         Ok(Running { copy, start, given: have.cloned() })
+    }
+}
+
+/// The table whose rows a checkpoint within a copy stands in.
+fn in_hand(have: Option<&Checkpoint>) -> Option<&str> {
+    match &have?.phase {
+        Phase::Snapshot(cursor) if !cursor.table.is_empty() => Some(&cursor.table),
+        _ => None,
     }
 }
 
