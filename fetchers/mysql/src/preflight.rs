@@ -274,14 +274,17 @@ async fn tables_without_key(connection: &mut Connection, findings: &mut Vec<Find
     let query = "SELECT t.table_schema, t.table_name FROM information_schema.tables t \
          WHERE t.table_type = 'BASE TABLE' \
          AND t.table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
-         AND NOT EXISTS (SELECT 1 FROM information_schema.statistics s WHERE s.index_name = 'PRIMARY' \
-         AND s.table_schema = t.table_schema AND s.table_name = t.table_name) ORDER BY 1, 2";
+         AND NOT EXISTS (SELECT 1 FROM information_schema.statistics s WHERE s.non_unique = 0 \
+         AND s.table_schema = t.table_schema AND s.table_name = t.table_name GROUP BY s.index_name \
+         HAVING MAX(s.nullable = 'YES' OR s.sub_part IS NOT NULL OR s.column_name IS NULL) = 0) ORDER BY 1, 2";
     let rows = connection.query(query).await.unwrap_or_default();
     for (database, table) in rows.iter().filter_map(|row| row.at(0).zip(row.at(1))) {
         let name = format!("{}.{}", quoted(database), quoted(table));
         findings.push(finding(
             Level::Warning,
-            format!("table {database}.{table} has no primary key: its changes cannot be consolidated"),
+            format!(
+                "table {database}.{table} has no primary key, nor a unique one without NULL: its changes cannot be consolidated"
+            ),
             format!("ALTER TABLE {name} ADD COLUMN id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY"),
         ));
     }

@@ -31,7 +31,7 @@ async fn every_setting_that_stands_in_the_way_is_found_with_the_statement_that_m
                 "SET GLOBAL binlog_row_image = 'MINIMAL'; SET GLOBAL binlog_format = 'MIXED'; \
                  SET GLOBAL binlog_row_metadata = 'MINIMAL'; SET GLOBAL binlog_checksum = 'NONE'; \
                  SET GLOBAL binlog_expire_logs_seconds = 3600; CREATE DATABASE d; CREATE TABLE d.t (id INT); \
-                 CREATE TABLE d.u (id INT PRIMARY KEY); CREATE TABLE d.`a``b c` (v INT)",
+                 CREATE TABLE d.u (id INT PRIMARY KEY); CREATE TABLE d.u2 (a INT NOT NULL, UNIQUE (a)); CREATE TABLE d.`a``b c` (v INT, UNIQUE (v))",
             )
             .await
             .unwrap();

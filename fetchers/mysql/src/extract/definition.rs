@@ -165,12 +165,23 @@ fn check(table: &TableName, row: &Row) -> Result<(), FetchError> {
     }
 }
 
-/// The primary key, or else the unique one of fewest columns that allows no NULL; of those the first by name, so that it is
-/// always the same.
+/// What the log calls the primary key, or else the unique one of fewest columns that allows no NULL; of those the first by name,
+/// so that it is always the same.
 fn key(definition: &Definition, parts: &[Row]) -> (SourceKey, Option<String>) {
     let schema = &definition.layout.schema;
     if !schema.key().is_empty() {
-        return (SourceKey::Primary(schema.key().to_vec()), Some("PRIMARY".to_owned()));
+        let is_it = |index: &&[Row]| {
+            // It alone may be of the beginnings of columns.
+            index[0].at(0) == Some("PRIMARY")
+                || index
+                    .iter()
+                    .map(|part| ordinal(definition, part))
+                    .eq(schema.key().iter().map(|k| Some(*k)))
+        };
+        let named =
+            parts.chunk_by(|a, b| a.at(0) == b.at(0)).filter(is_it).filter_map(|index| index[0].at(0));
+        let index = named.max_by_key(|name| *name == "PRIMARY").map(str::to_owned);
+        return (SourceKey::Primary(schema.key().to_vec()), index);
     }
     let mut best: Option<(Vec<u32>, &str)> = None;
     for index in parts.chunk_by(|a, b| a.at(0) == b.at(0)) {

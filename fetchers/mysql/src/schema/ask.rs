@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use tidemill_event::TableName;
 
+use crate::extract::quoted;
 use crate::options::ServerOptions;
 use crate::schema::described::{Described, DescribedColumn};
 use crate::schema::scan::{Found, Scanned};
 use crate::schema::{Answer, Wanted};
-use crate::transport::{Connection, Facts, Row, TransportError, read_facts};
+use crate::transport::{Connection, Facts, Row, TransportError, read_facts, refusal};
 
 /// What was found in the log ahead of the reader, so that no byte of it is looked at twice.
 #[derive(Debug, Default)]
@@ -99,23 +100,42 @@ pub(crate) async fn describe(
     let rows = connection
         .query(&format!(
             "SELECT column_name, data_type, column_type, is_nullable, character_octet_length, numeric_precision, \
-             numeric_scale, datetime_precision, character_set_name FROM information_schema.columns \
+             numeric_scale, datetime_precision, character_set_name, extra FROM information_schema.columns \
              WHERE {is_it} ORDER BY ordinal_position"
         ))
         .await?;
     let columns: Option<Vec<DescribedColumn>> = rows.iter().map(|row| column(row, charsets)).collect();
     let Some(columns) = columns.filter(|columns| !columns.is_empty()) else { return Ok(None) };
-    let key = connection
-        .query(&format!(
-            "SELECT column_name FROM information_schema.statistics \
-             WHERE {is_it} AND index_name = 'PRIMARY' ORDER BY seq_in_index"
-        ))
-        .await?;
-    let ordinal = |row: &Row| {
-        let name = row.at(0)?;
-        columns.iter().position(|c| c.name == name).map(|at| at as u32)
+    // In the server's own order of keys.
+    let show = format!("SHOW INDEX FROM {}.{}", quoted(&table.database), quoted(&table.table));
+    let keys = match connection.try_query(&show).await? {
+        Ok(keys) => keys,
+        Err(refused) if refused.code == ER_NO_SUCH_TABLE => return Ok(None),
+        Err(refused) => return Err(refusal(&refused)),
     };
-    Ok(key.iter().map(ordinal).collect::<Option<_>>().map(|key| Described { columns, key }))
+    let is_computed = |at: usize| rows[at].at(9).is_some_and(|extra| extra.contains("VIRTUAL"));
+    let place = |part: &Row| columns.iter().position(|column| Some(column.name.as_str()) == part.at(4));
+    let stands_in = |at: usize| !columns[at].nullable && !is_computed(at);
+    let key = primary_key(&keys, place, stands_in);
+    Ok(Some(Described { columns, key }))
+}
+
+const ER_NO_SUCH_TABLE: u16 = 1146;
+
+/// What the log calls a table's primary key, from SHOW INDEX: the primary key, or else the first unique one of whole columns of
+/// which each may stand in for one.
+fn primary_key(
+    keys: &[Row],
+    place: impl Fn(&Row) -> Option<usize>,
+    stands_in: impl Fn(usize) -> bool,
+) -> Vec<u32> {
+    let part = |part: &Row| {
+        let is_whole = part.at(7).is_none() && part.at(10) != Some("HASH");
+        let is_part = |at: &usize| part.at(2) == Some("PRIMARY") || is_whole && stands_in(*at);
+        place(part).filter(is_part).map(|at| at as u32)
+    };
+    let unique = keys.chunk_by(|a, b| a.at(2) == b.at(2)).filter(|parts| parts[0].at(1) == Some("0"));
+    unique.filter_map(|parts| parts.iter().map(part).collect()).next().unwrap_or_default()
 }
 
 /// The condition for that table: names as bytes, so that nothing in them has a meaning, and exactly these.

@@ -13,7 +13,7 @@ use crate::value::declared::Declared;
 pub(crate) struct Described {
     /// In the order of the table's columns.
     pub(crate) columns: Vec<DescribedColumn>,
-    /// Ordinals of the primary key's columns, in key order.
+    /// Ordinals of the columns of what the log calls its primary key, in key order.
     pub(crate) key: Vec<u32>,
 }
 
