@@ -56,3 +56,55 @@ async fn tables_of_odd_names_columns_and_keys_are_copied_followed_compared_and_r
         assert_eq!(*columns[2], serde_json::json!(["a", "b", "v", "_scn"]), "{kind}");
     }
 }
+
+/// Statements that change what is in a table or its columns, and the rows that are there then, as texts.
+const STATEMENTS: [(&str, &str, &[&str], &[&[&str]]); 4] = [
+    (
+        "t.swapped",
+        "ALTER TABLE t.swapped RENAME COLUMN x TO y, RENAME COLUMN y TO x",
+        &["id", "y", "x"],
+        &[&["1", "10", "20"]],
+    ),
+    ("t.cut", "ALTER TABLE t.cut MODIFY v DECIMAL(10,1)", &["id", "v"], &[&["1", "1.3"]]),
+    ("t.again", "DROP TABLE t.again; CREATE TABLE t.again (id INT PRIMARY KEY)", &["id"], &[]),
+    (
+        "t.replaced",
+        "ALTER TABLE t.replaced DROP COLUMN v, RENAME COLUMN w TO V",
+        &["id", "V"],
+        &[&["1", "3"]],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b51_what_a_statement_made_of_a_table_is_published_though_no_row_is_written_after_it() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        let tables = "CREATE DATABASE t;
+             CREATE TABLE t.swapped (id INT PRIMARY KEY, x INT, y INT); INSERT INTO t.swapped VALUES (1, 10, 20);
+             CREATE TABLE t.cut (id INT PRIMARY KEY, v DECIMAL(10,2)); INSERT INTO t.cut VALUES (1, 1.25);
+             CREATE TABLE t.again (id INT PRIMARY KEY); INSERT INTO t.again VALUES (1), (2);
+             CREATE TABLE t.replaced (id INT PRIMARY KEY, v INT, w INT); INSERT INTO t.replaced VALUES (1, 2, 3)";
+        server.sql(tables).await.unwrap();
+        let folder = Folder::new("");
+        folder.configure(&format!("{}{STORAGE}", folder.source("shop", &server)));
+        let cloned = block_in_place(|| folder.run(&["clone"]));
+        assert!(cloned.status.success(), "{kind}: {}", cloned.errors);
+        let mut up = folder.up();
+        for (_, statement, ..) in STATEMENTS {
+            server.sql(statement).await.unwrap();
+        }
+        let expected = |columns: &[&str], rows: &[&[&str]]| -> (Vec<String>, Vec<Vec<Option<String>>>) {
+            let row = |row: &&[&str]| row.iter().map(|value| Some((*value).to_owned())).collect();
+            (columns.iter().map(|name| (*name).to_owned()).collect(), rows.iter().map(row).collect())
+        };
+        for (table, _, columns, rows) in STATEMENTS {
+            let expected = expected(columns, rows);
+            while block_in_place(|| folder.by_duckdb(table)) != expected {
+                assert!(up.ended().is_none(), "{kind}: it goes on");
+                tokio::task::yield_now().await;
+            }
+        }
+        let ended = block_in_place(|| up.terminate());
+        assert!(ended.status.success(), "{kind}: {}", ended.errors);
+    }
+}
