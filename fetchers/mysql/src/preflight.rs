@@ -57,6 +57,7 @@ async fn examine(options: &ServerOptions) -> Vec<Finding> {
     server_ids(&mut connection, options, &variables, &mut findings).await;
     unlogged(&mut connection, &variables, &mut findings).await;
     tables_without_key(&mut connection, &mut findings).await;
+    unlogged_cascades(&mut connection, &variables, &mut findings).await;
     if get(&variables, "log_bin") == "ON" {
         dump(connection, options, &mut findings).await;
     }
@@ -289,3 +290,39 @@ async fn tables_without_key(connection: &mut Connection, findings: &mut Vec<Find
         ));
     }
 }
+
+/// Children of foreign keys whose rows change with their parents', where that is in no log.
+async fn unlogged_cascades(
+    connection: &mut Connection,
+    variables: &HashMap<String, String>,
+    findings: &mut Vec<Finding>,
+) {
+    let version = get(variables, "version");
+    let mut numbers = version.split(['.', '-']).map(|number| number.parse().unwrap_or(0u32));
+    let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if !version.contains("MariaDB") && release >= CASCADES_ARE_LOGGED {
+        return;
+    }
+    // Of constraints themselves MariaDB tells who may only read nothing more than this.
+    let children = "SELECT DISTINCT table_schema, table_name FROM information_schema.key_column_usage \
+                    WHERE referenced_table_name IS NOT NULL ORDER BY 1, 2";
+    let rows = connection.query(children).await.unwrap_or_default();
+    for (database, table) in rows.iter().filter_map(|row| row.at(0).zip(row.at(1))) {
+        let show = format!("SHOW CREATE TABLE {}.{}", quoted(database), quoted(table));
+        let shown = connection.query(&show).await.unwrap_or_default();
+        let text = shown.first().and_then(|row| row.at(1)).unwrap_or_default();
+        let changes =
+            |event: &str| ["CASCADE", "SET"].iter().any(|what| text.contains(&format!("ON {event} {what}")));
+        if changes("DELETE") || changes("UPDATE") {
+            findings.push(finding(
+                Level::Warning,
+                format!("foreign keys change rows of {database}.{table} with those of other tables, and this server does not log that: copies of it drift away"),
+                "delete and update its rows in statements of their own, or by triggers, before those that they refer to; `tidemill \
+                 verify` shows what has drifted",
+            ));
+        }
+    }
+}
+
+/// The first release of MySQL that logs what a foreign key cascades.
+const CASCADES_ARE_LOGGED: (u32, u32) = (9, 6);

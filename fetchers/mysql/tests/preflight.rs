@@ -139,3 +139,22 @@ async fn l64_databases_that_the_server_does_not_log_are_found() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_whose_rows_change_by_foreign_keys_are_found_where_the_log_lacks_that() {
+    for kind in Kind::ALL {
+        let server = Server::start(kind, Options::default()).await.unwrap();
+        let tables = "CREATE DATABASE d; CREATE TABLE d.parent (id INT PRIMARY KEY); \
+                      CREATE TABLE d.child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES d.parent (id) ON DELETE CASCADE); \
+                      CREATE TABLE d.strict (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES d.parent (id))";
+        server.sql(tables).await.unwrap();
+        let findings = preflight(&user(&server)).await;
+        let what = "foreign keys change rows of d.child with those of other tables";
+        assert_eq!(
+            has(&findings, Level::Warning, what, "by triggers"),
+            !kind.is_mysql(),
+            "{kind}: {findings:#?}"
+        );
+        assert!(!findings.iter().any(|finding| finding.what.contains("d.strict")), "{kind}: {findings:#?}");
+    }
+}
