@@ -57,8 +57,10 @@ async fn tables_of_odd_names_columns_and_keys_are_copied_followed_compared_and_r
     }
 }
 
-/// Statements that change what is in a table or its columns, and the rows that are there then, as texts.
-const STATEMENTS: [(&str, &str, &[&str], &[&[&str]]); 4] = [
+/// A table, a statement that changes what is in it or its columns, and the columns and rows that are there then, as texts.
+type Case = (&'static str, &'static str, &'static [&'static str], &'static [&'static [&'static str]]);
+
+const STATEMENTS: [Case; 4] = [
     (
         "t.swapped",
         "ALTER TABLE t.swapped RENAME COLUMN x TO y, RENAME COLUMN y TO x",
