@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, make_array};
+use arrow_buffer::BooleanBuffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
 use crate::abi::{self, ColumnDef, OwnedColumn, VERSION};
-use crate::convert;
+use crate::convert::{self, Lifted};
 use crate::error::BoxError;
 use crate::limits::{
     Limits, OUTPUT_CHANGE_BYTES, OUTPUT_TABLES_MAX, STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX,
@@ -290,7 +291,7 @@ impl Effects {
         if ops.iter().any(|op| *op > 3) {
             return Err("an op is none of 0, 1, 2 and 3".to_owned());
         }
-        let lift = |(column, field): (OwnedColumn, &Arc<Field>)| {
+        let lift = |(place, (column, field)): (u32, (OwnedColumn, &Arc<Field>))| {
             let lifted = convert::lift(column, field.data_type(), count);
             let lifted = lifted.map_err(|what| format!("column {:?}: {what}", field.name()))?;
             let absent = lifted.absent.iter().flat_map(|bits| bits.set_indices());
@@ -298,10 +299,11 @@ impl Effects {
                 Some(row) => {
                     Err(format!("column {:?}, row {row}: only a delete may leave values out", field.name()))
                 }
-                None => Ok(lifted.array),
+                None if field.is_nullable() || table.key.contains(&place) => Ok(lifted.array),
+                None => Ok(filled(lifted)),
             }
         };
-        let arrays = columns.into_iter().zip(schema.fields()).map(lift);
+        let arrays = (0..).zip(columns.into_iter().zip(schema.fields())).map(lift);
         let arrays = arrays.collect::<Result<Vec<ArrayRef>, String>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let columns = RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)
@@ -311,6 +313,16 @@ impl Effects {
         self.output.push(OutputChange::Rows(OutputRows { table, columns, key, ops }));
         Ok(())
     }
+}
+
+/// A column that takes no NULL has some value where a delete left its own out; nobody reads it. A NULL stays one.
+fn filled(column: Lifted) -> ArrayRef {
+    let absent = column.absent.as_ref().map_or(0, BooleanBuffer::count_set_bits);
+    if absent == 0 || column.array.null_count() > absent {
+        return column.array;
+    }
+    let without_nulls = column.array.to_data().into_builder().nulls(None).build();
+    make_array(without_nulls.expect("every place of a column has a value, NULL or not"))
 }
 
 fn field(def: &ColumnDef) -> Result<Field, String> {
@@ -573,5 +585,22 @@ mod tests {
         absent[1].present = vec![0];
         assert!(refused(&mut effects, table, &[1], absent.clone()).contains("only a delete"));
         effects.append(table, vec![2], absent).unwrap();
+    }
+
+    #[test]
+    fn a_delete_may_leave_out_what_a_column_must_have_but_not_the_key() {
+        let mut effects = effects();
+        let strict = defs().into_iter().map(|def| ColumnDef { nullable: false, ..def }).collect();
+        let table = effects.open("t".into(), strict, vec![0]).unwrap();
+        effects.begin();
+        let mut absent = columns(&[1, 2], &["a", "b"]);
+        absent[1].present = vec![0b01];
+        effects.append(table, vec![0, 2], absent).unwrap();
+        let (mut keyless, mut null) = (columns(&[1], &["a"]), columns(&[1], &["a"]));
+        (keyless[0].present, null[1].valid) = (vec![0], vec![0]);
+        for columns in [keyless, null] {
+            let refused = effects.append(table, vec![2], columns).unwrap_err();
+            assert!(refused.contains("non-nullable"), "{refused}");
+        }
     }
 }
