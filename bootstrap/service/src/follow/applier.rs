@@ -422,8 +422,6 @@ impl Applier {
         change.steps = std::mem::take(&mut self.tables.steps);
         change.applied = Some(mark.clone());
         self.commit(change).await?;
-        // What was made and has no row is there nevertheless: who copies tables knows its columns.
-        self.unknown.extend(self.made.drain().map(|(name, _)| name));
         self.is_urgent = false;
         self.defined.extend(self.tables.take_defined());
         self.defined.extend(self.made.iter().filter(|(_, made)| !made.is_told).map(|(name, _)| name.clone()));

@@ -61,8 +61,8 @@ impl Version for StoredTable {
     fn pairing(&self, rows: &TableSchema) -> Result<Pairing, String> {
         // Not by its schema's number: MySQL's log calls a unique key primary where there is no other, and its tables do not.
         if self.reader.schema().columns() != rows.columns() {
-            let what = "the source has other columns than the store; verify again when the store has followed, and a row was \
-                        written since the columns changed";
+            let what =
+                "the source has other columns than the store; verify again when the store has followed";
             return Err(what.into());
         }
         let columns = &self.state.schema.columns;
