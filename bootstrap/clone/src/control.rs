@@ -79,6 +79,11 @@ impl CloneControl {
         self.change(|requests| requests.pause = Some(false));
     }
 
+    /// Tells, as part of its status, why it is not begun, or begun again; `None`: it is.
+    pub fn waits_for(&self, why: Option<String>) {
+        self.update(|status| status.waits_for = why);
+    }
+
     /// How the clone is getting on.
     pub fn status(&self) -> watch::Receiver<CloneStatus> {
         self.0.status.subscribe()

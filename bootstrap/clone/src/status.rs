@@ -14,6 +14,8 @@ pub struct CloneStatus {
     pub rows_read: u64,
     /// The last error that mended, or will mend, itself.
     pub last_error: Option<String>,
+    /// What it is not begun, or begun again, for want of.
+    pub waits_for: Option<String>,
     /// Every table that was asked for.
     pub tables: BTreeMap<TableName, TableProgress>,
 }

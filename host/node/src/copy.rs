@@ -5,6 +5,7 @@
 //! the log's end ─▶ tables, read from the server, window by window ─▶ the log from there on
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidemill_bootstrap_clone::{
@@ -12,7 +13,7 @@ use tidemill_bootstrap_clone::{
 };
 use tidemill_bootstrap_service::SnapshotReader;
 use tidemill_client::{Bootstrap, Piece};
-use tidemill_event::{Checkpoint, Phase, Remedy};
+use tidemill_event::{Checkpoint, Phase, Remedy, TableName};
 use tidemill_fetchers_api::FetchError;
 use tidemill_fetchers_api::extract::Extract;
 use tidemill_fetchers_mysql::MySqlExtract;
@@ -88,6 +89,8 @@ pub struct Copy {
     options: CloneOptions,
     control: CloneControl,
     running: Option<Running>,
+    /// Every table that the source has shown.
+    listed: BTreeSet<TableName>,
 }
 
 /// A copy that runs.
@@ -118,10 +121,10 @@ pub enum CopyError {
         /// Which.
         tables: String,
     },
-    /// The table in hand is not shown any more. Those behind it would be taken for all that is left.
+    /// A table that is being copied, or is to be, is not shown any more. The others would be taken for all that is left.
     #[error(
-        "the source does not show table {table} any more, of which a part was copied: grant the user SELECT again; if it was \
-         dropped, begin again with a subscription of another name"
+        "the source does not show table {table} any more, whose rows are not all copied: grant the user SELECT again; if it \
+         was dropped, grant the user SELECT on its database, or begin again with a subscription of another name"
     )]
     NotShown {
         /// Which.
@@ -171,6 +174,7 @@ impl Copy {
             options: CloneOptions { chunk_bytes: CHUNK_BYTES, ..clone_options(&how) },
             control: CloneControl::default(),
             running: None,
+            listed: BTreeSet::new(),
         })
     }
 
@@ -215,10 +219,15 @@ impl Copy {
         let start = Checkpoint { phase: Phase::Stream, ..from.clone() };
         followed(&self.log, &start)?;
         let tables = self.extract.tables().await?;
-        if let Some(table) = in_hand(have).filter(|had| tables.iter().all(|table| table.to_string() != *had))
-        {
-            return Err(CopyError::NotShown { table: table.to_owned() });
+        for table in self.missing(have, &tables) {
+            if self.extract.may_hide(&table).await? {
+                let error = CopyError::NotShown { table: table.to_string() };
+                self.control.waits_for(Some(error.to_string()));
+                return Err(error);
+            }
         }
+        self.control.waits_for(None);
+        self.listed.extend(tables.iter().cloned());
         if have.is_none() {
             let without = InitialCopy::without_key(&self.extract, &self.policy, &tables).await?;
             if !without.is_empty() {
@@ -234,13 +243,22 @@ impl Copy {
         let copy = InitialCopy::new(extract, policy, &tables, from, control, self.options.clone());
         Ok(Running { copy, start, given: have.cloned() })
     }
-}
 
-/// The table whose rows a checkpoint within a copy stands in.
-fn in_hand(have: Option<&Checkpoint>) -> Option<&str> {
-    match &have?.phase {
-        Phase::Snapshot(cursor) if !cursor.table.is_empty() => Some(&cursor.table),
-        _ => None,
+    /// Tables whose rows are not all given and that are not among these any more: the one in hand, and those behind it that
+    /// this process has seen.
+    fn missing(&self, have: Option<&Checkpoint>, tables: &[TableName]) -> Vec<TableName> {
+        let in_hand = have.and_then(|have| match &have.phase {
+            Phase::Snapshot(cursor) if !cursor.table.is_empty() => {
+                let seen = self.listed.iter().find(|table| table.to_string() == cursor.table).cloned();
+                seen.or_else(|| {
+                    cursor.table.split_once('.').map(|(database, table)| TableName::new(database, table))
+                })
+            }
+            _ => None,
+        });
+        let is_left = |table: &&TableName| in_hand.as_ref().is_none_or(|had| *table > had);
+        let left = self.listed.iter().filter(is_left).chain(&in_hand);
+        left.filter(|table| !tables.contains(table)).cloned().collect()
     }
 }
 
@@ -261,5 +279,6 @@ pub fn progress(control: &CloneControl) -> Option<String> {
     let in_hand = in_hand.map_or_else(String::new, |(name, table)| {
         format!("; of {name} {} of about {} chunks", table.chunks_done, table.chunks_expected)
     });
-    Some(format!("its tables are copied: {done} of {} are{in_hand}", status.tables.len()))
+    let waits = status.waits_for.as_ref().map_or_else(String::new, |why| format!("; it waits: {why}"));
+    Some(format!("its tables are copied: {done} of {} are{in_hand}{waits}", status.tables.len()))
 }

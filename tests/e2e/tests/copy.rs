@@ -16,6 +16,9 @@ const SUBSCRIPTION: &str = "[subscription.replica]\nsource = \"shop\"\nstart = \
                             copy = { chunk_rows = 250, connections = 3 }\n\
                             consumer = { module = \"builtin:print\", grants = [\"stdout\"] }\n";
 
+/// The consumer of that.
+const PRINT: &str = "{ module = \"builtin:print\", grants = [\"stdout\"] }";
+
 /// What the consumer is not given all of.
 const FILTER: &str = "[[subscription.replica.filter]]\nmodule = \"builtin:where\"\n\
                       config = { tables = [\"t.pairs\"], where = \"a >= 0\" }\n";
@@ -234,6 +237,20 @@ async fn b23_a_consumer_killed_within_its_copy_of_mariadb_goes_on_at_the_chunk()
 }
 
 /// A consumer whose rows are committed with its checkpoint.
+/// What `builtin:mirror` keeps is the source, row by row.
+async fn assert_mirrored(folder: &Folder, server: &Server) {
+    let committed = folder.committed();
+    for table in TABLES {
+        let mut expected: Vec<Value> =
+            table.at_source(server, "true", &[]).await.into_values().map(|(row, _)| row).collect();
+        let mut rows = committed.rows("replica", table.table);
+        for rows in [&mut expected, &mut rows] {
+            rows.sort_by_key(ToString::to_string);
+        }
+        assert_eq!(rows, expected, "{}", table.table);
+    }
+}
+
 async fn mirrored(kind: Kind) {
     const ROWS: u64 = 3000;
     assert!(block_in_place(|| Instance::tidemill(&["--version"]).wait()).status.success());
@@ -242,8 +259,7 @@ async fn mirrored(kind: Kind) {
     let (folder, port) = (Folder::new(""), free_port());
     let source = format!("{}start = \"now\"\n", folder.source("shop", &server));
     let relay = format!("[relay]\nlisten = \"127.0.0.1:{port}\"\n");
-    let print = "{ module = \"builtin:print\", grants = [\"stdout\"] }";
-    let subscription = SUBSCRIPTION.replace(print, "{ module = \"builtin:mirror\" }");
+    let subscription = SUBSCRIPTION.replace(PRINT, "{ module = \"builtin:mirror\" }");
     // The first one takes longer than the test takes to look at it.
     let slow = subscription.replace("chunk_rows = 250", "chunk_rows = 250, rows_per_second = 1000");
     folder.configure(&format!("{source}{relay}{slow}"));
@@ -267,16 +283,7 @@ async fn mirrored(kind: Kind) {
     block_in_place(|| up.wait_scn("subscriptions", "replica", end));
     let ended = block_in_place(|| up.terminate());
     assert!(ended.status.success(), "{}", ended.errors);
-    let committed = folder.committed();
-    for table in TABLES {
-        let mut expected: Vec<Value> =
-            table.at_source(&server, "true", &[]).await.into_values().map(|(row, _)| row).collect();
-        let mut rows = committed.rows("replica", table.table);
-        for rows in [&mut expected, &mut rows] {
-            rows.sort_by_key(ToString::to_string);
-        }
-        assert_eq!(rows, expected, "{}", table.table);
-    }
+    assert_mirrored(&folder, &server).await;
     server.stop().await.unwrap();
 }
 
@@ -374,6 +381,48 @@ async fn a_consumer_of_a_relay_is_given_a_copy_of_the_server_that_the_relay_foll
     }
     assert!(block_in_place(|| up.terminate()).status.success());
     block_in_place(|| relay.terminate());
+    server.stop().await.unwrap();
+}
+
+/// While `t.items` is copied, its user may read nothing else any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn b23_a_copy_waits_for_tables_behind_the_one_in_hand_that_it_may_not_read_any_more() {
+    const ROWS: u64 = 1000;
+    assert!(block_in_place(|| Instance::tidemill(&["--version"]).wait()).status.success());
+    let mut server = Server::start(Kind::MySql, Options::default()).await.unwrap();
+    fill(&server, ROWS).await;
+    let (folder, port) = (Folder::new(""), free_port());
+    let source = format!("{}start = \"now\"\n", folder.source("shop", &server));
+    let relay = format!("[relay]\nlisten = \"127.0.0.1:{port}\"\n");
+    let slow = SUBSCRIPTION.replace("chunk_rows = 250", "chunk_rows = 50, rows_per_second = 200");
+    let slow = slow.replace(PRINT, "{ module = \"builtin:mirror\" }");
+    folder.configure(&format!("{source}{relay}{slow}"));
+    let mut up = block_in_place(|| folder.serve("up", port));
+    block_in_place(|| up.wait_for("healthz", |answer| answer.body.contains("of t.items 1 of about")));
+    let user = Server::USER;
+    let only = format!("REVOKE SELECT ON *.* FROM '{user}'; GRANT SELECT ON t.items TO '{user}'");
+    server.sql(&only).await.unwrap();
+    // What a session may do, it may until its end.
+    let sessions = format!("SELECT id FROM information_schema.processlist WHERE user = '{user}'");
+    for session in server.rows(&sessions).await.unwrap() {
+        // It may have ended by itself.
+        let _ = server.sql(&format!("KILL {}", mysql_async::from_row::<u64>(session))).await;
+    }
+    block_in_place(|| {
+        let waits = up.wait_for("healthz", |answer| {
+            let is_within = answer.body.contains("its tables are copied");
+            !is_within || answer.body.contains("does not show table t.nothing")
+        });
+        assert!(waits.body.contains("does not show table t.nothing"), "{}", waits.body);
+    });
+    // One that was dropped is not waited for.
+    server.sql(&format!("DROP TABLE t.nothing; GRANT SELECT ON *.* TO '{user}'")).await.unwrap();
+    let end = end(&server).await;
+    block_in_place(|| up.wait_scn("subscriptions", "replica", end));
+    let ended = block_in_place(|| up.terminate());
+    assert!(ended.status.success(), "{}", ended.errors);
+    server.sql("CREATE TABLE t.nothing (id INT PRIMARY KEY)").await.unwrap();
+    assert_mirrored(&folder, &server).await;
     server.stop().await.unwrap();
 }
 

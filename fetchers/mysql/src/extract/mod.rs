@@ -56,6 +56,14 @@ impl MySqlExtract {
     }
 }
 
+impl MySqlExtract {
+    /// Whether a table that is not among those that the source shows may be there all the same: only a server that lets its
+    /// user read there says that it is not.
+    pub async fn may_hide(&self, table: &TableName) -> Result<bool, FetchError> {
+        self.open().await?.may_hide(table).await
+    }
+}
+
 impl Extract for MySqlExtract {
     type Session = MySqlSession;
 

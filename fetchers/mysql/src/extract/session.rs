@@ -20,6 +20,9 @@ use crate::schema::{Charsets, charsets};
 use crate::table::fault;
 use crate::transport::{Connection, Row, Rows, Taken, TransportError, read_facts};
 
+/// What a server says of a table that is not there, or whose database is not, to who may read there.
+const NOT_THERE: [u16; 2] = [1049, 1146];
+
 /// A connection of [`MySqlExtract`].
 pub struct MySqlSession {
     pub(super) connection: Connection,
@@ -103,6 +106,12 @@ impl MySqlSession {
         let mut tables: Vec<TableName> = rows.iter().filter_map(name).collect();
         tables.sort();
         Ok(tables)
+    }
+
+    pub(super) async fn may_hide(&mut self, table: &TableName) -> Result<bool, FetchError> {
+        let answer = self.connection.try_query(&select::nothing(table)).await;
+        let answer = answer.map_err(|e| self.server.sides.failed(e))?;
+        Ok(answer.err().is_none_or(|refusal| !NOT_THERE.contains(&refusal.code)))
     }
 
     pub(super) async fn describe(&mut self, table: &TableName) -> Result<Option<SourceTable>, FetchError> {
