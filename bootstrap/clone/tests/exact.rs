@@ -15,42 +15,16 @@ use tidemill_bootstrap_clone::{CloneControl, CloneOptions, Cloner, Policy};
 use tidemill_event::TableName;
 use tidemill_fetchers_api::Start;
 use tidemill_fetchers_mysql::MySqlExtract;
-use tidemill_servers::workload::{Duplicates, Random, Run};
+use tidemill_servers::workload::Churn;
 use tidemill_servers::{Kind, Options, Server};
 
 const WRITERS: usize = 12;
 const ROWS: u64 = 4_000;
 
-/// Writers that insert, update, delete and change keys, each transaction a few of them, until they are told to stop.
-async fn write(server: &Server) -> Run {
-    let run = Run::start(&server.root(), WRITERS, Duplicates::Fail, |writer| {
-        let (mut random, mut value) = (Random::new(writer as u64), 0);
-        move || {
-            value += 1;
-            let (id, other) = (random.below(2 * ROWS), random.below(2 * ROWS));
-            match random.below(8) {
-                0 => format!("INSERT IGNORE INTO d.t VALUES ({id}, {value})"),
-                1 => format!("DELETE FROM d.t WHERE id = {id}"),
-                2 => format!("UPDATE IGNORE d.t SET id = {other}, v = {value} WHERE id = {id}"),
-                3 => format!(
-                    "BEGIN; UPDATE d.t SET v = {value} WHERE id = {id}; DELETE FROM d.t WHERE id = {id}; \
-                     INSERT IGNORE INTO d.t VALUES ({id}, {value}); COMMIT"
-                ),
-                _ => format!("UPDATE d.t SET v = {value} WHERE id = {id}"),
-            }
-        }
-    });
-    run.wait_committed(1).await;
-    run
-}
-
-async fn server(kind: Kind) -> Server {
+async fn server(kind: Kind) -> (Server, Churn) {
     let server = Server::start(kind, Options::default()).await.unwrap();
-    let values: Vec<String> = (0..ROWS).map(|id| format!("({}, 0)", 2 * id)).collect();
-    let values = values.join(",");
-    let table = "CREATE DATABASE d; CREATE TABLE d.t (id BIGINT PRIMARY KEY, v BIGINT NOT NULL)";
-    server.sql(&format!("{table}; INSERT INTO d.t VALUES {values}")).await.unwrap();
-    server
+    let churn = Churn::create(server.root(), ROWS).await.unwrap();
+    (server, churn)
 }
 
 fn row(batch: &RecordBatch, row: usize) -> (i64, i64) {
@@ -62,10 +36,10 @@ fn row(batch: &RecordBatch, row: usize) -> (i64, i64) {
 const COPIES: usize = 20;
 
 /// How many rows of copies that were made under writers are not those of the table when they have stopped.
-async fn mismatches(server: &Server, extract: MySqlExtract) -> usize {
+async fn mismatches(server: &Server, churn: &Churn, extract: MySqlExtract) -> usize {
     server.sql("DROP DATABASE IF EXISTS follower").await.unwrap();
     let follower = Follower::start(server, Start::Now, None).await;
-    let (writers, table) = (write(server).await, TableName::new("d", "t"));
+    let (writers, table) = (churn.start(WRITERS).await, TableName::new("d", "t"));
     let mut copies = vec![];
     for copy in 0..COPIES as u64 {
         let (kept, control) = (Kept::default(), CloneControl::default());
@@ -92,10 +66,10 @@ async fn mismatches(server: &Server, extract: MySqlExtract) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_under_writers_is_exact_with_the_right_low_mark() {
     for kind in Kind::ALL {
-        let server = server(kind).await;
+        let (server, churn) = server(kind).await;
         // A copy of MariaDB's waits a second for its first low mark, which is time enough for writers.
         for _ in 0..if kind.is_mysql() { 3 } else { 1 } {
-            assert_eq!(mismatches(&server, extract(&server)).await, 0, "{kind}");
+            assert_eq!(mismatches(&server, &churn, extract(&server)).await, 0, "{kind}");
         }
     }
 }
@@ -104,10 +78,10 @@ const TRIES: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_under_writers_loses_changes_with_the_logs_end_as_its_low_mark() {
-    let server = server(Kind::MySql).await;
+    let (server, churn) = server(Kind::MySql).await;
     for _ in 0..TRIES {
         let wrong = extract(&server).with_low_mark_at_log_end();
-        if mismatches(&server, wrong).await > 0 {
+        if mismatches(&server, &churn, wrong).await > 0 {
             return;
         }
     }

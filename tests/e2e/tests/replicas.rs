@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use tidemill_e2e::{Folder, Instance};
-use tidemill_servers::workload::{Duplicates, Random, Run};
+use tidemill_servers::workload::Churn;
 use tidemill_servers::{Kind, Options, Server};
 use tokio::task::block_in_place;
 
@@ -19,34 +19,6 @@ async fn pair(kind: Kind) -> (Server, Server) {
         (Server::start(kind, options(1)).await.unwrap(), Server::start(kind, options(2)).await.unwrap());
     replica.follow(&source).await.unwrap();
     (source, replica)
-}
-
-async fn fill(server: &Server) {
-    server
-        .sql("CREATE DATABASE d; CREATE TABLE d.t (id BIGINT PRIMARY KEY, v BIGINT NOT NULL)")
-        .await
-        .unwrap();
-    let values: Vec<String> = (0..ROWS).map(|id| format!("({}, 0)", 2 * id)).collect();
-    server.sql(&format!("INSERT INTO d.t VALUES {}", values.join(","))).await.unwrap();
-}
-
-/// Writers that insert, update, delete and change keys until they are told to stop.
-async fn write(server: &Server) -> Run {
-    let run = Run::start(&server.root(), WRITERS, Duplicates::Fail, |writer| {
-        let (mut random, mut value) = (Random::new(writer as u64), 0);
-        move || {
-            value += 1;
-            let (id, other) = (random.below(2 * ROWS), random.below(2 * ROWS));
-            match random.below(4) {
-                0 => format!("INSERT IGNORE INTO d.t VALUES ({id}, {value})"),
-                1 => format!("DELETE FROM d.t WHERE id = {id}"),
-                2 => format!("UPDATE IGNORE d.t SET id = {other}, v = {value} WHERE id = {id}"),
-                _ => format!("UPDATE d.t SET v = {value} WHERE id = {id}"),
-            }
-        }
-    });
-    run.wait_committed(1).await;
-    run
 }
 
 type Rows = Vec<Vec<Option<String>>>;
@@ -79,12 +51,12 @@ fn configure(folder: &Folder, source: &Server, copied: &Server) {
 async fn exact(kind: Kind) {
     assert!(block_in_place(|| Instance::tidemill(&["--version"]).wait()).status.success());
     let (mut source, mut replica) = pair(kind).await;
-    fill(&source).await;
+    let churn = Churn::create(source.root(), ROWS).await.unwrap();
     replica.catch_up(&source).await.unwrap();
     for copy in 0..COPIES {
         let folder = Folder::new("");
         configure(&folder, &source, &replica);
-        let writers = write(&source).await;
+        let writers = churn.start(WRITERS).await;
         let cloned = block_in_place(|| folder.run(&["clone"]));
         assert!(cloned.status.success(), "{kind}: {}", cloned.errors);
         assert!(writers.stop().await.unwrap() > 0);

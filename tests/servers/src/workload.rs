@@ -1,13 +1,16 @@
-//! What a server is filled with: money that moves between tables, a shop's day, a backlog of mixed rows. All are deterministic by seed.
+//! What a server is filled with: money that moves between tables, a table that never rests, a shop's day, a
+//! backlog of mixed rows. All are deterministic by seed.
 
 mod backlog;
 mod bank;
+mod churn;
 mod random;
 mod run;
 mod shop;
 
 pub use backlog::{Backlog, BacklogCount};
 pub use bank::Bank;
+pub use churn::Churn;
 pub use random::Random;
 pub use run::{Duplicates, Run};
 pub use shop::Shop;
