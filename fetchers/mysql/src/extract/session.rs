@@ -18,7 +18,7 @@ use crate::extract::{MySqlExtract, load, marks};
 use crate::limits::{ANSWER_TIME_MAX, CONNECT_TIME_MAX};
 use crate::schema::{Charsets, charsets};
 use crate::table::fault;
-use crate::transport::{Connection, Row, Rows, Taken, TransportError, read_facts};
+use crate::transport::{Connection, Row, Rows, ServerRefusal, Taken, TransportError, read_facts};
 
 /// What a server says of a table that is not there, or whose database is not, to who may read there.
 const NOT_THERE: [u16; 2] = [1049, 1146];
@@ -109,9 +109,7 @@ impl MySqlSession {
     }
 
     pub(super) async fn may_hide(&mut self, table: &TableName) -> Result<bool, FetchError> {
-        let answer = self.connection.try_query(&select::nothing(table)).await;
-        let answer = answer.map_err(|e| self.server.sides.failed(e))?;
-        Ok(answer.err().is_none_or(|refusal| !NOT_THERE.contains(&refusal.code)))
+        Ok(self.refusal(table).await?.is_none_or(|refusal| !NOT_THERE.contains(&refusal.code)))
     }
 
     pub(super) async fn describe(&mut self, table: &TableName) -> Result<Option<SourceTable>, FetchError> {
@@ -146,9 +144,16 @@ impl MySqlSession {
 
     /// Whether all of the table may be read. Within a transaction nobody can define it anew from here on.
     async fn touch(&mut self, table: &TableName) -> Result<(), FetchError> {
-        let touched = self.connection.try_query(&select::nothing(table)).await;
-        let touched = touched.map_err(|e| self.server.sides.failed(e))?;
-        touched.map(drop).map_err(|refusal| self.server.sides.refused(table, &refusal))
+        match self.refusal(table).await? {
+            None => Ok(()),
+            Some(refusal) => Err(self.server.sides.refused(table, &refusal)),
+        }
+    }
+
+    /// What the server says to who reads nothing of that table; `None`: it lets it.
+    async fn refusal(&mut self, table: &TableName) -> Result<Option<ServerRefusal>, FetchError> {
+        let read = self.connection.try_query(&select::nothing(table)).await;
+        Ok(read.map_err(|e| self.server.sides.failed(e))?.err())
     }
 
     /// Before its rows are read, and in their transaction.
